@@ -1,0 +1,1 @@
+"""Put the workload in front of the gate, and prove it."""

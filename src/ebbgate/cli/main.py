@@ -1,0 +1,57 @@
+"""The ``ebbgate`` program. Errors are printed here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ebbgate import __version__
+from ebbgate.cli import check, presets
+from ebbgate.cli import run as run_command
+from ebbgate.cli.errors import print_error
+from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
+from ebbgate.exit_codes import BAD_USAGE, BROKEN, PLATFORM
+
+app = typer.Typer(
+    name="ebbgate",
+    help="Run a command so that it reaches the world only through a gate: allowlist, secret detection, an honest record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ebbgate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *, version: Annotated[bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print the version.")] = False
+) -> None:
+    """Options that stand before the command."""
+
+
+app.command("run", context_settings={"ignore_unknown_options": False})(run_command.run)
+app.command("check")(check.check)
+app.command("presets")(presets.presets)
+
+
+def run() -> None:
+    """Console script. Exit codes are a contract: see ``ebbgate.exit_codes``."""
+    try:
+        app()
+    except PlatformError as problem:
+        print_error(problem)
+        sys.exit(PLATFORM)
+    except IntegrityError as problem:
+        print_error(problem)
+        sys.exit(BROKEN)
+    except EbbgateError as problem:
+        print_error(problem)
+        sys.exit(BAD_USAGE)

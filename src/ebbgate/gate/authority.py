@@ -1,0 +1,99 @@
+"""The run's certificate authority. Its key is made in the gate's memory and never leaves it; it ends with the gate."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from mitmproxy import certs
+
+from ebbgate.host.trust import JAVA_PASSWORD, TrustFiles
+
+VALIDITY = datetime.timedelta(days=7)  # longer than any CI job may last (GitHub: 35 days self-hosted, 6 hours hosted)
+_CLOCK_SKEW = datetime.timedelta(days=1)
+_JAVA_KDF_ROUNDS = 2048  # the store holds public certificates; its password is published
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate authority. The key's type keeps handshakes cheap: P-256 signs ten times faster than RSA-2048."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    def store(self) -> certs.CertStore:
+        """mitmproxy's store of leaf certificates, in memory only."""
+        return certs.CertStore(
+            default_privatekey=self.key,  # type: ignore[arg-type]  # annotated RSA, used as any private key
+            default_ca=certs.Cert(self.certificate),
+            default_chain_file=None,
+            default_crl=b"",
+            dhparams=None,  # type: ignore[arg-type]  # no finite-field DH is offered
+        )
+
+    def trust_files(self, system_bundle: bytes) -> TrustFiles:
+        """Bundle and Java store with the system's roots and this authority."""
+        ours = self.certificate.public_bytes(serialization.Encoding.PEM)
+        return TrustFiles(system_bundle.rstrip(b"\n") + b"\n" + ours, _java_store(system_bundle, self.certificate))
+
+
+def new_authority(name: str) -> Authority:
+    """A fresh authority. name: common name, shown by clients as the issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ebbgate")]
+    )
+    now = datetime.datetime.now(datetime.UTC)
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + VALIDITY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(key, certificate)
+
+
+def _java_store(system_bundle: bytes, ours: x509.Certificate) -> bytes:
+    """PKCS #12 as ``keytool`` makes it. A root that does not parse is left out: Java would refuse the whole store."""
+    entries = [pkcs12.PKCS12Certificate(ours, b"ebbgate")]
+    for number, pem in enumerate(system_bundle.split(b"-----END CERTIFICATE-----")[:-1]):
+        start = pem.find(b"-----BEGIN CERTIFICATE-----")
+        if start < 0:
+            continue
+        try:
+            root = x509.load_pem_x509_certificate(pem[start:] + b"-----END CERTIFICATE-----\n")
+        except ValueError:
+            continue
+        entries.append(pkcs12.PKCS12Certificate(root, b"system-%d" % number))
+    encryption = (
+        serialization.PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(_JAVA_KDF_ROUNDS)
+        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
+        .hmac_hash(hashes.SHA256())
+        .build(JAVA_PASSWORD.encode())
+    )
+    return pkcs12.serialize_java_truststore(entries, encryption)

@@ -1,0 +1,310 @@
+"""mitmproxy as a library: every use of its internals that is not a public hook stands here.
+
+::
+
+    listening sockets (made inside the enclosure) ──▶ TransparentServer ──▶ layers ──▶ hooks ──▶ our addons
+                                                                              │
+                                            GateLoop.getaddrinfo ◀── dial ◀───┘  only addresses vetted for this dial
+
+What mitmproxy would do in doubt and we do not: an exception in an addon lets the flow go on (``boundary`` denies), an
+unknown protocol becomes raw TCP (``next_layer`` is ours), a name is resolved while dialling (``GateLoop``), a body for a
+denied host is buffered without bound (``GuardedStream``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, cast  # Any: signatures that mitmproxy and asyncio leave open
+
+from mitmproxy import connection, flow, http, options
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.master import Master
+from mitmproxy.net.http import status_codes
+from mitmproxy.platform import linux
+from mitmproxy.proxy import commands, events, layer, mode_servers, mode_specs
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, TCPLayer
+from mitmproxy.proxy.layers.http import (
+    HTTPMode,
+    HttpRequestHook,
+    HttpStream,
+    RequestData,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    SendHttp,
+)
+from mitmproxy.proxy.layers.tls import parse_client_hello
+from mitmproxy.tls import TlsData
+
+from ebbgate.gate.authority import Authority
+from ebbgate.host import links
+
+SINK_BOUND = 1 << 20  # bytes of a denied request or connection that are read in order to say what it would have sent
+IDLE_SINK_SECONDS = 3.0  # a denied connection on which the client waits for the server to speak first
+CONNECTION_TIMEOUT = 900  # seconds without a byte in either direction
+_BACKLOG = 1024
+
+# Addresses vetted for the dial that the current task is about to make (host -> addresses); set by ``server_connect``.
+DIAL: ContextVar[tuple[str, tuple[str, ...]] | None] = ContextVar("DIAL", default=None)
+
+logger = logging.getLogger(__name__)
+
+
+class GateLoop(asyncio.SelectorEventLoop):
+    """An event loop that resolves no name by itself: a dial goes to addresses that were vetted for it, or nowhere."""
+
+    async def getaddrinfo(  # type: ignore[override]  # asyncio leaves the signature open
+        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+    ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
+        """Vetted addresses only. gaierror for any other name."""
+        vetted = DIAL.get()
+        if vetted is None or vetted[0] != host:
+            raise socket.gaierror(socket.EAI_NONAME, "not vetted for this dial")
+        found: list[tuple[int, int, int, str, tuple[Any, ...]]] = []
+        for address in vetted[1]:
+            version = socket.AF_INET6 if ":" in address else socket.AF_INET
+            end = (address, port, 0, 0) if version == socket.AF_INET6 else (address, port)
+            if family in (0, version):
+                found.append((version, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", end))
+        return found
+
+
+class GateTls(TlsConfig):
+    """mitmproxy's TLS with an authority in memory, and HTTP/1.1 wherever the client speaks it.
+
+    Bodies over HTTP/2 cost four times those over HTTP/1.1 in mitmproxy; a client that offers only h2 (gRPC) gets it.
+    """
+
+    def __init__(self, authority: Authority) -> None:
+        self.certstore = authority.store()
+
+    def configure(self, updated: Any) -> None:
+        """Nothing is read from or written to a configuration directory."""
+
+    def running(self) -> None:
+        """As configure."""
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """No magic revocation list."""
+
+    def tls_start_client(self, tls_start: TlsData) -> None:
+        offers = tls_start.context.client.alpn_offers
+        preferred = next((one for one in (b"http/1.1", b"h2", b"http/1.0") if one in offers), None)
+        if preferred is not None:
+            tls_start.context.client.alpn = preferred
+        super().tls_start_client(tls_start)
+
+    def tls_start_server(self, tls_start: TlsData) -> None:
+        server = cast(connection.Server, tls_start.conn)
+        server.alpn_offers = [tls_start.context.client.alpn or b"http/1.1"]
+        super().tls_start_server(tls_start)
+
+
+class GuardedStream(HttpStream):
+    """An HTTP stream whose buffered body has a bound: beyond it, what was read is judged and answered at once."""
+
+    def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData) and len(self.request_body_buf) + len(event.data) > SINK_BOUND:
+            self.flow.metadata["ebbgate.truncated"] = True
+            self.request_body_buf += event.data[: max(0, SINK_BOUND - len(self.request_body_buf))]
+            self.flow.request.data.content = bytes(self.request_body_buf)
+            self.request_body_buf.clear()
+            yield HttpRequestHook(self.flow)
+            yield from self._answer_and_close()
+            return
+        yield from super().state_consume_request_body(event)
+
+    def _answer_and_close(self) -> layer.CommandGenerator[None]:
+        """Our own answer, then the end of the connection: the rest of the body is not wanted."""
+        answer = self.flow.response or http.Response.make(413, b"")
+        answer.headers["connection"] = "close"
+        self.client_state = self.server_state = self.state_errored
+        yield SendHttp(ResponseHeaders(self.stream_id, answer, end_stream=False), self.context.client)
+        yield SendHttp(ResponseData(self.stream_id, answer.raw_content or b""), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        yield commands.CloseConnection(self.context.client)
+
+
+class GuardedHttp(HttpLayer):
+    """mitmproxy's HTTP layer with our streams."""
+
+    def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
+        self.streams[stream_id] = GuardedStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+class Sink(layer.Layer):
+    """Reads a refused opaque connection briefly, tells what came, and closes it. Nothing is dialled."""
+
+    def __init__(self, context: Context, done: Callable[[bytes, bool], None]) -> None:
+        super().__init__(context)
+        self._done = done
+        self._data = bytearray()
+        self._finished = False
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if self._finished:
+            return
+        if isinstance(event, events.Start):
+            yield commands.RequestWakeup(IDLE_SINK_SECONDS)
+        elif isinstance(event, events.DataReceived):
+            self._data += event.data[: SINK_BOUND - len(self._data)]
+            if len(self._data) >= SINK_BOUND:
+                yield from self._finish(truncated=True)
+        elif isinstance(event, events.ConnectionClosed | events.Wakeup):
+            yield from self._finish(truncated=False)
+
+    def _finish(self, *, truncated: bool) -> layer.CommandGenerator[None]:
+        self._finished = True
+        self._done(bytes(self._data), truncated)
+        yield commands.CloseConnection(self.context.client)
+
+
+def http_layer(context: Context) -> layer.Layer:
+    """HTTP inside what came so far; the version follows the negotiated or announced protocol."""
+    return GuardedHttp(context, HTTPMode.transparent)
+
+
+def tls_layer(context: Context) -> layer.Layer:
+    """TLS from the client; the server's side is made when a request is dialled."""
+    return ClientTLSLayer(context)
+
+
+def opaque_layer(context: Context) -> layer.Layer:
+    """Bytes both ways, with hooks."""
+    return TCPLayer(context)
+
+
+def client_hello(data: bytes) -> bool | None:
+    """Whether bytes begin a TLS handshake: True, False, or None when more bytes are needed to say."""
+    if not data.startswith(b"\x16\x03"[: len(data)]):
+        return False
+    try:
+        return True if parse_client_hello(data) is not None else None
+    except ValueError:
+        return False
+
+
+class TransparentServer(mode_servers.TransparentInstance):
+    """Accepts on sockets that were made elsewhere, and answers the enclosure's self-test."""
+
+    def __init__(self, manager: Proxyserver, sockets: list[socket.socket], nonce: str) -> None:
+        super().__init__(mode_specs.ProxyMode.parse("transparent"), manager)
+        self._handed = sockets
+        self._nonce = nonce
+
+    async def listen(self, host: str, port: int) -> Any:
+        """Serve the handed sockets; host and port are mitmproxy's and have no meaning here."""
+        return [await asyncio.start_server(self.handle_stream, sock=one, backlog=_BACKLOG) for one in self._handed]
+
+    async def handle_stream(self, reader: Any, writer: Any = None) -> None:
+        if self._is_selftest(writer):
+            writer.write(self._nonce.encode())
+            writer.close()
+            return
+        await super().handle_stream(reader, writer)
+
+    def _is_selftest(self, writer: asyncio.StreamWriter) -> bool:
+        try:
+            chosen = linux.original_addr(writer.get_extra_info("socket"))
+        except OSError:
+            return False  # super() closes the connection: no original destination
+        return chosen[0] in (links.SELFTEST_V4, links.SELFTEST_V6) and chosen[1] == links.SELFTEST_PORT
+
+    def make_top_layer(self, context: Context) -> layer.Layer:
+        """Ask at once which protocol follows: some servers speak first."""
+        return layer.NextLayer(context, ask_on_start=True)
+
+
+class _DefectHandler(logging.Handler):
+    """Crashes that mitmproxy only logs are defects of the guard."""
+
+    def __init__(self, report: Callable[[str, BaseException], None]) -> None:
+        super().__init__(logging.ERROR)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            self._report(record.name, record.exc_info[1])
+
+
+class Engine:
+    """The running proxy core. Add addons through ``boundary.guarded`` only."""
+
+    def __init__(self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]) -> None:
+        self.master = Master(options.Options())
+        self.server = Proxyserver()
+        self.master.addons.add(self.server, GateTls(authority))
+        self.master.options.update(
+            connection_strategy="lazy",
+            upstream_cert=False,
+            validate_inbound_headers=True,
+            rawtcp=False,
+            http2=True,
+            http3=False,
+            websocket=True,
+            show_ignored_hosts=True,
+            ssl_insecure=False,
+            ssl_verify_upstream_trusted_ca=str(trusted_roots),
+            store_streamed_bodies=False,
+            server=False,
+            tcp_timeout=CONNECTION_TIMEOUT,
+        )
+        logging.getLogger("mitmproxy").setLevel(logging.ERROR)
+        logging.getLogger("mitmproxy").addHandler(_DefectHandler(on_crash))
+        logging.getLogger("mitmproxy").propagate = False
+        self._servers: list[TransparentServer] = []
+
+    def add(self, addon: object) -> None:
+        """Add a guarded addon."""
+        self.master.addons.add(addon)
+
+    async def serve(self, sockets: list[socket.socket], nonce: str) -> None:
+        """Begin to accept."""
+        server = TransparentServer(self.server, sockets, nonce)
+        await server.start()
+        self._servers.append(server)
+
+    async def stop(self) -> None:
+        """Stop accepting and end what is still open, so that every exchange gets its record."""
+        for server in self._servers:
+            await server.stop()
+        for client_id in list(self.server.connections):
+            self.abort(str(client_id))
+
+    def open_connections(self) -> int:
+        """How many client connections are being handled."""
+        return len(self.server.connections)
+
+    def abort(self, client_id: str) -> None:
+        """End a client connection and every upstream connection made for it; what is still in our buffers is dropped."""
+        handler = self.server.connections.get(client_id)
+        if handler is None:
+            return
+        for end, io in list(handler.transports.items()):
+            if end is not handler.client and io.writer is not None:
+                cast(asyncio.StreamWriter, io.writer).transport.abort()
+        for io in list(handler.transports.values()):
+            if io.handler is not None:
+                io.handler.cancel("ended by the guard")
+
+
+def kill_flow(target: flow.Flow) -> None:
+    """Have mitmproxy drop a flow at its next step, where it looks."""
+    if target.killable:
+        target.kill()
+
+
+def refusal(status: int, text: str) -> http.Response:
+    """An answer of our own."""
+    reason = status_codes.RESPONSES.get(status, "Refused")
+    response = http.Response.make(status, text, {"content-type": "text/plain; charset=utf-8", "via": "ebbgate"})
+    response.reason = reason
+    return response

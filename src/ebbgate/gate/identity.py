@@ -1,0 +1,48 @@
+"""Addon: who is on the other end of an accepted connection, and which names its address was handed out for."""
+
+from __future__ import annotations
+
+from mitmproxy.connection import Client
+
+from ebbgate.gate.connections import GateConnection
+from ebbgate.gate.context import GateContext
+from ebbgate.gate.draft import Draft
+from ebbgate.gate.judging import judge_bare_connection
+from ebbgate.policy.observation import Protocol
+
+
+class Identity:
+    """Opens and closes the register's entry of a client connection."""
+
+    def __init__(self, context: GateContext) -> None:
+        self._context = context
+
+    def client_connected(self, client: Client) -> None:
+        """Ask the warden for the owner at once, while the socket surely exists."""
+        chosen = (client.sockname[0].partition("%")[0], client.sockname[1])
+        peer = (client.peername[0].partition("%")[0], client.peername[1])
+        names = self._context.directory.names_at(chosen[0])
+        origin = self._context.reporter.ask_owner("tcp", peer, chosen)
+        self._context.connections.add(GateConnection(client.id, peer, chosen, names, origin))
+
+    def client_disconnected(self, client: Client) -> None:
+        """Record what was left open, and connections on which nothing was ever said."""
+        connection = self._context.connections.remove(client.id)
+        if connection is None:
+            return
+        if not connection.judged:
+            self._record_silence(connection)
+        for draft in list(connection.drafts.values()):
+            draft.error = draft.error or "the connection ended before the exchange did"
+            self._context.reporter.finish_draft(draft, connection.origin)
+
+    def _record_silence(self, connection: GateConnection) -> None:
+        """A connection to an address no rule speaks of is refused even if no byte was sent on it."""
+        host, decision = judge_bare_connection(self._context.policy, connection)
+        if decision.allowed:
+            return
+        draft = Draft(connection.client_id, Protocol.TCP, connection.chosen[0], connection.chosen[1])
+        draft.host, draft.decision, draft.enforced = host, decision, self._context.enforce
+        draft.blocked = self._context.enforce
+        draft.error = "nothing was sent"
+        self._context.reporter.finish_draft(draft, connection.origin)

@@ -1,0 +1,168 @@
+"""The gate's process: gets its configuration and sockets from the warden, serves, and ends when told or left alone.
+
+Started as ``python -I`` in a session of its own, with an environment that holds nothing but search paths. It makes itself
+undumpable before it is given anything. When the warden's end of the channel closes, it ends at once: closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import pickle
+import resource
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from ebbgate.events.publish import printable, publishable_host
+from ebbgate.gate import boundary, engine
+from ebbgate.gate.authority import new_authority
+from ebbgate.gate.configuration import GateConfiguration
+from ebbgate.gate.connections import Connections
+from ebbgate.gate.contents import Contents
+from ebbgate.gate.context import GateContext
+from ebbgate.gate.directory import Directory
+from ebbgate.gate.gatekeeper import Gatekeeper
+from ebbgate.gate.identity import Identity
+from ebbgate.gate.opaque import Opaque
+from ebbgate.gate.packets import record_packet
+from ebbgate.gate.protocols import Protocols
+from ebbgate.gate.recorder import Recorder
+from ebbgate.gate.reporter import Reporter, origin_from
+from ebbgate.gate.resolver import Resolver
+from ebbgate.gate.websockets import WebSockets
+from ebbgate.host import channel, kernel
+from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.secret import Secret
+
+# Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
+ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder)
+MAX_TEXT = 300  # characters of any one text in a record
+_CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
+
+
+class Gate:
+    """One run's gate. The addon classes are a parameter so that tests can put a failing one among them."""
+
+    def __init__(
+        self, configuration: GateConfiguration, writer: asyncio.StreamWriter, addons: tuple[type, ...] = ADDONS
+    ) -> None:
+        self._configuration = configuration
+        scanner = Scanner([Secret.from_wire(wire) for wire in configuration.secrets], salt=configuration.salt)
+
+        def publish_host(host: str) -> str:
+            return printable(scanner.redact(publishable_host(host, configuration.salt)), MAX_TEXT)
+
+        def publish(text: str) -> str:
+            return printable(scanner.redact(text), MAX_TEXT)
+
+        self.reporter = Reporter(writer, publish_host, publish)
+        self.authority = new_authority(f"Ebbgate run {secrets.token_hex(4)}")
+        self.engine = engine.Engine(self.authority, Path(configuration.system_bundle), self._crashed)
+        connections = Connections(self.engine.abort, self.reporter.event)
+        self.context = GateContext(
+            configuration.policy, configuration.enforce, scanner, Directory(), connections, self.reporter
+        )
+        for addon in addons:
+            self.engine.add(boundary.guarded(addon(self.context), connections))
+        self.resolver = Resolver(self.context, configuration.nonce)
+
+    def _crashed(self, component: str, problem: BaseException) -> None:
+        if isinstance(problem, Exception):
+            self.reporter.event(boundary.defect(component, "crash", problem))
+
+    async def serve(self, sockets: dict[str, socket.socket]) -> None:
+        """Accept on the sockets that were made inside the enclosure."""
+        for one in sockets.values():
+            one.setblocking(False)
+
+        def named(*names: str) -> list[socket.socket]:
+            return [sockets[name] for name in names if name in sockets]
+
+        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce)
+        await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
+
+    def announce(self) -> None:
+        """Tell the warden that the gate stands, and what the workload has to trust."""
+        files = self.authority.trust_files(Path(self._configuration.system_bundle).read_bytes())
+        self.reporter.send(
+            {
+                "type": "ready",
+                "bundle": base64.b64encode(files.bundle).decode(),
+                "java": base64.b64encode(files.java_store).decode(),
+            }
+        )
+
+    async def finish(self) -> None:
+        """End what is open, send every record, say goodbye."""
+        deadline = asyncio.get_running_loop().time() + _CLOSING_GRACE
+        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        await self.engine.stop()
+        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline + _CLOSING_GRACE:
+            await asyncio.sleep(0.02)
+        await self.reporter.drain()
+        self.reporter.send(
+            {
+                "type": "finished",
+                "uninspected": self.reporter.uninspected_bytes,
+                "dropped": self.reporter.dropped,
+            }
+        )
+        await self.reporter.drain()
+
+
+async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socket], control: socket.socket) -> None:
+    control.setblocking(False)
+    reader, writer = await asyncio.open_unix_connection(sock=control)
+    gate = Gate(configuration, writer)
+    await gate.serve(sockets)
+    gate.announce()
+    receiver = channel.Receiver()
+    while True:
+        data = await reader.read(1 << 16)
+        if not data:
+            os._exit(1)  # the warden is gone: nothing more leaves
+        for body in receiver.feed(data):
+            message = channel.parse(body)
+            if message["type"] == "finish":
+                await gate.finish()
+                return
+            if message["type"] == "packet":
+                record_packet(gate.context, message)
+            if message["type"] == "origin":
+                gate.reporter.answer(int(message["id"]), origin_from(message))
+
+
+def harden() -> None:
+    """No core dump, no inspection by the same user, no privileges to gain, end with the warden."""
+    kernel.forbid_inspection()
+    kernel.no_new_privileges()
+    kernel.die_with_parent(signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft < hard else soft, hard))
+
+
+def main(descriptor: int) -> None:
+    """Entry point of the process. descriptor: the gate's end of the channel to the warden."""
+    harden()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)  # the warden decides when the gate ends
+    control = socket.socket(fileno=descriptor)
+    message, descriptors, _sender = channel.receive_sockets(control)
+    body = channel.receive_bytes(control)
+    if message is None or body is None:
+        sys.exit(1)
+    configuration = pickle.loads(body)  # noqa: S301 - from the warden, which this process trusts; never the other way
+    if not isinstance(configuration, GateConfiguration):
+        sys.exit(1)
+    sockets = {
+        name: socket.socket(fileno=number) for name, number in zip(message["names"], descriptors, strict=True)
+    }
+    runner = asyncio.Runner(loop_factory=engine.GateLoop)
+    with runner:
+        runner.run(_run(configuration, sockets, control))

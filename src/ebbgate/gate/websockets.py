@@ -1,0 +1,47 @@
+"""Addon: WebSocket messages from the workload, unmasked and inflated by mitmproxy, scanned before they are sent on."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from ebbgate.gate.context import GateContext
+from ebbgate.gate.gatekeeper import draft_of
+from ebbgate.secrets.finding import Carrier, Place
+
+_STREAM = "ebbgate.websocket"
+
+
+class WebSockets:
+    """Each message is scanned by itself, decoded, and all of them together as one stream for secrets in pieces."""
+
+    def __init__(self, context: GateContext) -> None:
+        self._context = context
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        """Begin the stream over all messages."""
+        flow.metadata[_STREAM] = self._context.scanner.stream(Place(Carrier.WEBSOCKET), interactive=True)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """Count, scan, keep nothing."""
+        if flow.websocket is None:
+            raise LookupError("not a WebSocket")
+        message = flow.websocket.messages[-1]
+        flow.websocket.messages.clear()  # mitmproxy keeps every message for its user interface
+        draft = draft_of(flow)
+        if not message.from_client:
+            draft.bytes_in += len(message.content)
+            return
+        whole = self._context.scanner.scan(message.content, Place(Carrier.WEBSOCKET))
+        pieces = flow.metadata[_STREAM].feed(message.content)
+        draft.add_findings(self._context.judge((*whole.findings, *pieces.findings), draft.host, tls=False))
+        if whole.uninspected:
+            draft.note_uninspected(whole.uninspected)
+        if pieces.findings:
+            flow.metadata[_STREAM].permit()
+        if self._context.enforce and draft.leaks:
+            draft.blocked = True
+            draft.bytes_withheld += len(message.content)
+            message.drop()
+            self._context.connections.refuse_connection(flow.client_conn.id)
+        else:
+            draft.bytes_out += len(message.content)

@@ -1,0 +1,106 @@
+"""Starting the gate and speaking with it. What it sends is untrusted: typed, bounded, and judged as broken if odd."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any  # Any: messages of host.channel
+
+from ebbgate.errors import IntegrityError
+from ebbgate.host import channel
+from ebbgate.host.trust import TrustFiles
+
+if TYPE_CHECKING:
+    from ebbgate.gate.process import GateConfiguration
+
+# What the gate may see of the environment: where trust and names come from, and no values that could be secrets.
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES")
+_START_TIMEOUT = 60.0  # seconds; it takes 0.6 s on an idle machine
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.process import main; main(int(sys.argv[2]))"
+
+
+class GateProcess:
+    """The gate as a child process in a session of its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        root = str(Path(__file__).resolve().parent.parent.parent)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-I", "-c", _PROGRAM, root, str(theirs.fileno())],
+                env={name: environ[name] for name in _ENVIRONMENT if name in environ},
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if os.environ.get("EBBGATE_DEBUG") else subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
+        self._channel = ours
+        self._receiver = channel.Receiver()
+
+    @property
+    def pid(self) -> int:
+        """The gate's process id."""
+        return self._process.pid
+
+    def configure(self, configuration: GateConfiguration, sockets: Mapping[str, socket.socket]) -> None:
+        """Hand over configuration and sockets. IntegrityError when the gate is gone."""
+        names = list(sockets)
+        try:
+            channel.send_sockets(self._channel, {"names": names}, [sockets[name] for name in names])
+            self._channel.sendall(channel.frame(pickle.dumps(configuration)))
+        except OSError:
+            raise self._lost() from None
+
+    def await_ready(self) -> TrustFiles:
+        """Block until the gate serves. IntegrityError when it does not."""
+        self._channel.settimeout(_START_TIMEOUT)
+        try:
+            message = channel.receive(self._channel)
+        except OSError:
+            raise self._lost() from None
+        if message is None or message.get("type") != "ready":
+            raise self._lost()
+        return TrustFiles(base64.b64decode(message["bundle"]), base64.b64decode(message["java"]))
+
+    def _lost(self) -> IntegrityError:
+        return IntegrityError("the gate did not start", self.how_it_ended(), "run again with EBBGATE_DEBUG=1")
+
+    def fileno(self) -> int:
+        """For selectors: readable when ``receive`` has something to say."""
+        return self._channel.fileno()
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Messages that have arrived; None when the gate is gone."""
+        try:
+            data = self._channel.recv(1 << 18)
+        except OSError:
+            return None
+        return [channel.parse(body) for body in self._receiver.feed(data)] if data else None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one message; a gate that is gone shows itself on the next ``receive``."""
+        try:
+            self._channel.sendall(channel.encode(message))
+        except OSError:
+            return
+
+    def how_it_ended(self) -> str:
+        """In words: "signal 9", "exit 1", or "no answer" while it still runs."""
+        try:
+            code = self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            return "no answer"
+        return f"signal {-code}" if code < 0 else f"exit {code}"
+
+    def kill(self) -> None:
+        """End it at once. Safe to call again."""
+        self._process.kill()
+        self._process.wait()

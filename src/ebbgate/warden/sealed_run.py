@@ -1,0 +1,164 @@
+"""From options to an exit code: policy, secrets and doors in; a sealed run; verdict, report and files out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TextIO
+
+from ebbgate import __version__
+from ebbgate.enclosure.sealed import Workload
+from ebbgate.errors import PlatformError, PolicyError
+from ebbgate.events.journal import Journal
+from ebbgate.events.publish import printable
+from ebbgate.events.types import Armed, CommandEnded, RunEnded, RunStarted, SecretInfo
+from ebbgate.events.verdict import Verdict, exit_code, verdict
+from ebbgate.host.doors import Doors, find_doors
+from ebbgate.policy.load import load_policy
+from ebbgate.policy.model import Policy
+from ebbgate.report.files import write_reports
+from ebbgate.report.interface import build_report
+from ebbgate.report.terminal import render
+from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.secret import Secret
+from ebbgate.warden.run import Run, RunRequest
+
+NESTED_VARIABLE = "EBBGATE_RUN"  # tells programs inside that they are guarded; holds nothing but "sealed"
+_MAX_COMMAND = 500
+_EVENTS_FILE = "events.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of ``ebbgate run``, as given."""
+
+    command: tuple[str, ...]
+    policy: Path | None = None
+    job: str | None = None
+    mode: str | None = None
+    use: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    report: Path | None = None
+    on_exfiltration: str = "kill"
+    open_doors: tuple[str, ...] = ()
+    quiet: bool = False
+
+
+def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> int:
+    """Run the command and report on ``stream``. Raises PolicyError or PlatformError when nothing was run."""
+    if not options.command:
+        raise PolicyError("no command to run", "", "ebbgate run [options] -- COMMAND...")
+    files = [options.policy] if options.policy else []
+    policy = load_policy(
+        files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny
+    )
+    bound = [binding.name for binding in policy.bindings]
+    known, warnings = secrets_from(environ, options.secrets, bound=bound)
+    for warning in warnings:
+        print(printable(f"ebbgate: warning: {warning}", 500), file=stream)
+    salt = secrets.token_bytes(16)
+    scanner = Scanner(known, salt=salt)
+    directory = _report_directory(options.report) if options.report else None
+    doors = _doors(options, environ)
+    with Journal(_events_file(directory)) as journal:
+        request = RunRequest(
+            workload=Workload(options.command, {**environ, NESTED_VARIABLE: "sealed"}, doors),
+            policy=policy,
+            secrets=tuple(known),
+            salt=salt,
+            started=_started(options, policy, known, salt, scanner, doors),
+            enforce=policy.mode == "enforce",
+            kill_on_exfiltration=options.on_exfiltration == "kill",
+            seal_imports=_seal_imports,
+        )
+        code = Run(request, journal, scanner).execute()
+        return _conclude(options, policy, journal, code, directory, stream)
+
+
+def _conclude(
+    options: Options, policy: Policy, journal: Journal, code: int, directory: int | None, stream: TextIO
+) -> int:
+    found = verdict(journal.events)
+    ending = exit_code(found, mode=policy.mode, command_code=code, on_exfiltration=options.on_exfiltration)
+    report = build_report(journal.events, ending)
+    if directory is not None:
+        write_reports(Path(f"/proc/self/fd/{directory}"), report)
+    if not options.quiet or found is not Verdict.clean:
+        render(report, stream)
+    return ending
+
+
+def _started(
+    options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors
+) -> RunStarted:
+    bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
+    return RunStarted(
+        version=__version__,
+        mode=policy.mode,
+        command=printable(" ".join(scanner.redact(word) for word in options.command), _MAX_COMMAND),
+        policy=policy.sources,
+        policy_digest=policy.digest,
+        secrets=tuple(
+            SecretInfo(secret.name, secret.fingerprint(salt), secret.origin, bindings.get(secret.name, ()))
+            for secret in known
+        ),
+        doors_opened=doors.requested,
+        time=time.time(),
+    )
+
+
+def _doors(options: Options, environ: Mapping[str, str]) -> Doors:
+    found = find_doors(environ, open_doors=options.open_doors, as_root=os.geteuid() == 0)
+    if options.report is None:
+        return found
+    covered = (*found.directories, os.path.realpath(options.report))
+    return Doors(covered, found.sockets, found.read_only, found.opened, found.requested)
+
+
+def _report_directory(path: Path) -> int:
+    """A descriptor of the report directory, made if needed. Held open: the workload cannot exchange it for another.
+
+    The same directory is covered inside the enclosure, since the workload may have the same user.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as problem:
+        raise PolicyError(
+            f"the report directory cannot be used: {path}", os.strerror(problem.errno or 0), "give another --report DIR"
+        ) from None
+
+
+def _events_file(directory: int | None) -> TextIO | None:
+    if directory is None:
+        return None
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(_EVENTS_FILE, flags, 0o600, dir_fd=directory), "w", encoding="utf-8")
+    except OSError as problem:
+        raise PlatformError("events.jsonl cannot be written", os.strerror(problem.errno or 0), "") from None
+
+
+def _seal_imports() -> None:
+    """Load everything the report needs now, then import nothing more: the workload may own the files of our packages.
+
+    Inside the enclosure those files are read-only; this holds even where they could be changed by another way.
+    """
+    events = (
+        RunStarted(__version__, "enforce", "", (), "", ()),
+        Armed(0.0),
+        CommandEnded(0, killed_by_guard=False, seconds=0.0),
+        RunEnded(complete=True, uninspected_bytes=0, dropped_events=0),
+    )
+    for color in (True, False):
+        render(build_report(events, 0), StringIO(), color=color)
+    sys.meta_path.clear()
