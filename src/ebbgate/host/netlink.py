@@ -22,7 +22,7 @@ _NO_COOKIE = b"\xff" * 8
 
 _ULOG_CONFIG, _ULOG_PACKET = (4 << 8) | 1, (4 << 8) | 0
 _CMD_BIND, _COPY_PACKET = 1, 2
-_CFG_CMD, _CFG_MODE = 1, 2
+_CFG_CMD, _CFG_MODE, _CFG_QTHRESH = 1, 2, 5
 _ATTR_PAYLOAD, _ATTR_UID = 9, 11
 RECEIVE_BUFFER = 1 << 20
 
@@ -41,6 +41,8 @@ def packet_log_socket(group: int, snaplen: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
     _configure(opened, group, _attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
     _configure(opened, group, _attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
+    # One packet a message: the default waits for a hundred or a second, and by then the sender may be gone.
+    _configure(opened, group, _attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
     return opened
 
 

@@ -32,7 +32,7 @@ def sealed_ruleset(ports: SealedPorts, *, redirect_loopback_dns: bool = False) -
     """
     loopback = "" if redirect_loopback_dns else "ip daddr 127.0.0.0/8 return\n    ip6 daddr ::1 return\n"
     return f"""table inet {TABLE} {{
-  chain redirect {{
+  chain to_gate {{
     type nat hook output priority -100; policy accept;
     {loopback}
     udp dport 53 redirect to :{ports.dns_udp}
@@ -42,14 +42,13 @@ def sealed_ruleset(ports: SealedPorts, *, redirect_loopback_dns: bool = False) -
     fib daddr type local return
     meta l4proto tcp redirect to :{ports.tcp}
   }}
-  chain refuse {{
+  chain refuse_rest {{
     type filter hook output priority 0; policy drop;
     oifname "lo" accept
     ip daddr 127.0.0.0/8 accept
     ip6 daddr ::1 accept
     ip protocol igmp drop
-    ip6 nexthdr icmpv6 icmpv6 type {{ mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }} drop
-    ip6 daddr ff00::/8 meta l4proto icmpv6 drop
+    icmpv6 type {{ mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }} drop
     log group {PACKET_GROUP} snaplen {SNAPLEN}
     reject with icmpx type admin-prohibited
   }}
