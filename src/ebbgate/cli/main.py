@@ -32,7 +32,13 @@ def _version(*, wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    *, version: Annotated[bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print the version.")] = False
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print the version."
+        ),
+    ] = False,
 ) -> None:
     """Options that stand before the command."""
 

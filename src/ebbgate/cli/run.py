@@ -29,17 +29,34 @@ class OnExfiltration(StrEnum):
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command to run.", show_default=False)],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND...", help="The command to run.", show_default=False)
+    ],
     policy: Annotated[Path | None, typer.Option(help="Policy file.", metavar="FILE")] = None,
-    job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
+    job: Annotated[
+        str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")
+    ] = None,
     mode: Annotated[Mode | None, typer.Option(help="enforce (default) or audit.", show_default=False)] = None,
-    use: Annotated[list[str] | None, typer.Option(help="Preset to add; see `ebbgate presets`.", metavar="PRESET")] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="Destination to allow: [http://|tcp://]HOST[:PORT].", metavar="HOST")] = None,
+    use: Annotated[
+        list[str] | None, typer.Option(help="Preset to add; see `ebbgate presets`.", metavar="PRESET")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Destination to allow: [http://|tcp://]HOST[:PORT].", metavar="HOST")
+    ] = None,
     deny: Annotated[list[str] | None, typer.Option(help="Destination to deny without failing.", metavar="HOST")] = None,
-    secret: Annotated[list[str] | None, typer.Option(help="Environment variable whose value must not leave.", metavar="NAME")] = None,
-    report: Annotated[Path | None, typer.Option(help="Directory for events.jsonl, report.json, policy.suggested.yml.", metavar="DIR")] = None,
-    on_exfiltration: Annotated[OnExfiltration, typer.Option(help="kill ends the command, fail lets it go on, warn does not fail.")] = OnExfiltration.kill,
-    open_door: Annotated[list[str] | None, typer.Option(help="Leave a masked socket reachable: docker, ssh-agent, ... or a path.", metavar="DOOR")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="Environment variable whose value must not leave.", metavar="NAME")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Directory for events.jsonl, report.json, policy.suggested.yml.", metavar="DIR")
+    ] = None,
+    on_exfiltration: Annotated[
+        OnExfiltration, typer.Option(help="kill ends the command, fail lets it go on, warn does not fail.")
+    ] = OnExfiltration.kill,
+    open_door: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave a masked socket reachable: docker, ssh-agent, ... or a path.", metavar="DOOR"),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a report only when something is wrong.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a command that can reach the world only through the gate.

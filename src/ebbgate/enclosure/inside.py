@@ -43,7 +43,7 @@ class Inside:
         self._channel, self._nft, self._ip, self._warden = warden_channel, nft, ip, warden
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._root = self._uid == 0
-        self._capabilities = kernel.effective_capabilities()
+        self._capabilities, self._bounding = kernel.effective_capabilities(), kernel.bounding_capabilities()
         self._interrupt = signal.getsignal(signal.SIGINT)
         self._listening: dict[str, socket.socket] = {}
 
@@ -223,7 +223,7 @@ class Inside:
         if not self._root:
             kernel.no_new_privileges()
         kernel.install_seccomp(seccomp.program())
-        kernel.limit_capabilities(self._capabilities)
+        kernel.limit_capabilities(self._capabilities, self._bounding)
         handler = signal.SIG_IGN if self._interrupt == signal.SIG_IGN else signal.SIG_DFL
         signal.signal(signal.SIGINT, handler)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these at its own start
@@ -257,7 +257,9 @@ class Inside:
         message = {
             "type": "failed",
             "title": problem.title if isinstance(problem, EbbgateError) else "the enclosure could not be built",
-            "cause": problem.cause if isinstance(problem, EbbgateError) else f"{type(problem).__name__}: {problem}"[:300],
+            "cause": problem.cause
+            if isinstance(problem, EbbgateError)
+            else f"{type(problem).__name__}: {problem}"[:300],
             "next_step": problem.next_step if isinstance(problem, EbbgateError) else "",
             "integrity": isinstance(problem, IntegrityError) or not known,
         }

@@ -82,9 +82,7 @@ def _load_nothing(_loader: Loader) -> None:
     """Our addons have no mitmproxy options."""
 
 
-def _wrap(
-    component: str, name: str, hook: Callable[..., Any], refuser: Refuser
-) -> Callable[[Any], Awaitable[None]]:
+def _wrap(component: str, name: str, hook: Callable[..., Any], refuser: Refuser) -> Callable[[Any], Awaitable[None]]:
     async def inside(data: Any) -> None:
         try:
             result = hook(data)

@@ -57,9 +57,7 @@ class Directory:
     async def _ask(self, name: str) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.wait_for(
-                loop.run_in_executor(None, _system_lookup, name), RESOLVE_TIMEOUT
-            )
+            found = await asyncio.wait_for(loop.run_in_executor(None, _system_lookup, name), RESOLVE_TIMEOUT)
         except (OSError, TimeoutError, UnicodeError):
             found = ()
         seconds = CACHE_SECONDS if found else NEGATIVE_CACHE_SECONDS

@@ -61,7 +61,14 @@ class GateLoop(asyncio.SelectorEventLoop):
     """An event loop that resolves no name by itself: a dial goes to addresses that were vetted for it, or nowhere."""
 
     async def getaddrinfo(  # type: ignore[override]  # asyncio leaves the signature open
-        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,  # noqa: A002
     ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
         """Vetted addresses only. gaierror for any other name."""
         vetted = DIAL.get()
@@ -238,7 +245,9 @@ class _DefectHandler(logging.Handler):
 class Engine:
     """The running proxy core. Add addons through ``boundary.guarded`` only."""
 
-    def __init__(self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]
+    ) -> None:
         self.master = Master(options.Options())
         self.server = Proxyserver()
         self.master.addons.add(self.server, GateTls(authority))

@@ -41,9 +41,7 @@ def _first_allowed(
     return refusal or ("", Decision(Action.DENY, Reason.NO_NAME))
 
 
-async def judge_name(
-    policy: Policy, directory: Directory, connection: GateConnection, host: str
-) -> Decision:
+async def judge_name(policy: Policy, directory: Directory, connection: GateConnection, host: str) -> Decision:
     """The decision about a TLS server name."""
     known = await address_known(directory, host, connection.chosen[0])
     port, address = connection.chosen[1], connection.chosen[0]

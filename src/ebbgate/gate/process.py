@@ -160,9 +160,7 @@ def main(descriptor: int) -> None:
     configuration = pickle.loads(body)  # noqa: S301 - from the warden, which this process trusts; never the other way
     if not isinstance(configuration, GateConfiguration):
         sys.exit(1)
-    sockets = {
-        name: socket.socket(fileno=number) for name, number in zip(message["names"], descriptors, strict=True)
-    }
+    sockets = {name: socket.socket(fileno=number) for name, number in zip(message["names"], descriptors, strict=True)}
     runner = asyncio.Runner(loop_factory=engine.GateLoop)
     with runner:
         runner.run(_run(configuration, sockets, control))

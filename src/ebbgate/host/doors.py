@@ -22,7 +22,13 @@ from pathlib import Path
 from ebbgate.errors import PolicyError
 
 COVERED_DIRECTORIES = ("/run", "/var/run", "/var/spool/cron", "/var/spool/at", "/var/spool/anacron", "/dev/shm")  # noqa: S108 - covered, not used
-ROOT_COVERED_DIRECTORIES = ("/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
+ROOT_COVERED_DIRECTORIES = (
+    "/etc/cron.d",
+    "/etc/cron.hourly",
+    "/etc/cron.daily",
+    "/etc/cron.weekly",
+    "/etc/cron.monthly",
+)
 ROOT_READ_ONLY = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/sys", "/etc/crontab")
 # Parts of /run that are data, not doors: NixOS keeps its programs there, orchestrators mount a job's secrets there.
 KEPT_IN_RUN = ("current-system", "booted-system", "wrappers", "opengl-driver", "secrets", "lock")
@@ -77,14 +83,18 @@ def find_doors(
     """Look for the doors of this machine, as the calling process sees them. PolicyError for an unknown door name."""
     requested = tuple(open_doors)
     opened = _opened(requested, environ)
-    directories = [path for path in COVERED_DIRECTORIES + (ROOT_COVERED_DIRECTORIES if as_root else ()) if _real_dir(path)]
+    directories = [
+        path for path in COVERED_DIRECTORIES + (ROOT_COVERED_DIRECTORIES if as_root else ()) if _real_dir(path)
+    ]
     found = {
         *_listening(proc),
         *_mounted(proc),
         *_named_by(environ),
         *_searched([*SEARCHED, (environ.get("HOME", "/root"), SEARCHED_IN_HOME)]),
     }
-    outside = sorted(path for path in found if not _below(path, directories) and not _below(path, opened) and _is_door(path))
+    outside = sorted(
+        path for path in found if not _below(path, directories) and not _below(path, opened) and _is_door(path)
+    )
     read_only = [path for path in ROOT_READ_ONLY if as_root and os.path.exists(path)]
     return Doors(tuple(directories), tuple(outside), tuple(read_only), tuple(opened), requested)
 

@@ -19,6 +19,7 @@ MS_PRIVATE = 0x40000
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
+_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -110,15 +111,26 @@ def effective_capabilities() -> int:
     return int(data[0].effective) | int(data[1].effective) << 32
 
 
-def limit_capabilities(mask: int) -> None:
-    """Keep only the capabilities in the mask, now and for every later exec (bounding set); none is inheritable."""
+def bounding_capabilities() -> int:
+    """The calling thread's bounding set as a bit mask: what no exec can exceed."""
+    mask = 0
+    for capability in range(64):
+        try:
+            mask |= prctl(_PR_CAPBSET_READ, capability) << capability
+        except OSError:
+            break  # beyond the last capability this kernel knows
+    return mask
+
+
+def limit_capabilities(mask: int, bounding: int) -> None:
+    """Keep only the capabilities in the mask now, and those in ``bounding`` for every later exec; none is inheritable."""
     prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     for capability in range(64):
-        if not mask >> capability & 1:
+        if not bounding >> capability & 1:
             try:
                 prctl(_PR_CAPBSET_DROP, capability)
             except OSError:
-                break  # beyond the last capability this kernel knows
+                break
     header, data = _CapHeader(_CAP_VERSION_3, 0), (_CapData * 2)()
     for index, half in enumerate(data):
         half.effective = half.permitted = mask >> (32 * index) & 0xFFFFFFFF

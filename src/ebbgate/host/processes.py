@@ -58,7 +58,9 @@ def owner_of(inode: int, pids: list[int], *, proc: Path = Path("/proc")) -> int 
     return None
 
 
-def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")) -> Process | None:
+def describe(
+    pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")
+) -> Process | None:
     """A process as the record shows it; None when it is gone."""
     base = proc / str(pid)
     try:

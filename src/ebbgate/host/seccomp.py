@@ -19,7 +19,14 @@ from dataclasses import dataclass
 
 from ebbgate.errors import PlatformError
 
-ALLOWED_FAMILIES = (1, 2, 10, 16, 17, 38)  # UNIX, INET, INET6, NETLINK, PACKET, ALG: all bound to the namespace or local
+ALLOWED_FAMILIES = (
+    1,
+    2,
+    10,
+    16,
+    17,
+    38,
+)  # UNIX, INET, INET6, NETLINK, PACKET, ALG: all bound to the namespace or local
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 _X32_BIT = 0x40000000
 _IO_URING = (425, 426, 427)  # setup, enter, register: the same on every architecture

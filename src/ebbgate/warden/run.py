@@ -245,7 +245,9 @@ class Run:
         if not complete:
             for event in self._packets.events(enforced=self._request.enforce):
                 self._journal.append(event)
-        self._journal.append(CommandEnded(self._code if self._code is not None else 1, self._killed_by_guard, seconds, now))
+        self._journal.append(
+            CommandEnded(self._code if self._code is not None else 1, self._killed_by_guard, seconds, now)
+        )
         goodbye = self._goodbye or {}
         dropped = int(goodbye.get("dropped", 0)) + self._packets.lost
         self._journal.append(RunEnded(complete, int(goodbye.get("uninspected", 0)), dropped, now))
@@ -264,5 +266,3 @@ def _place(problem: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace else ""
-
-
