@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class RunEnded:
     time: float = 0.0
 
 
-Event = (
+Event: TypeAlias = (
     RunStarted
     | Armed
     | Exchange

@@ -1,0 +1,116 @@
+"""``decide(policy, observation) -> Decision``: pure, total, and the only place where an answer is made.
+
+Order: what cannot be judged is denied; deny entries; allow entries; names that are nobody's business; and for the rest the
+reason that helps most: a wrong method is said to be one, not an unknown host.
+"""
+
+from __future__ import annotations
+
+from ebbgate.policy.addresses import in_ranges
+from ebbgate.policy.model import Entry, Policy
+from ebbgate.policy.names import is_literal
+from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, RuleRef, Stage
+from ebbgate.policy.paths import path_matches
+
+_NEVER_CARRIED = (Protocol.UDP, Protocol.ICMP, Protocol.OTHER)
+_QUIC_PORT = 443
+_LOCAL_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "in-addr.arpa", "ip6.arpa", "invalid")
+# How near a denial came to being allowed: the nearest one explains.
+_NEARNESS = {Reason.PORT: 1, Reason.PROTOCOL: 2, Reason.METHOD: 3, Reason.PATH: 4, Reason.ADDRESS_MISMATCH: 5}
+
+
+def decide(policy: Policy, observation: Observation) -> Decision:
+    """Judge one observation. Never raises: a failure is a denial with reason ``defect``."""
+    try:
+        return _decide(policy, observation)
+    except Exception:  # noqa: BLE001 - the promise of this function
+        return Decision(Action.DENY, Reason.DEFECT)
+
+
+def _decide(policy: Policy, seen: Observation) -> Decision:
+    if seen.protocol in _NEVER_CARRIED:
+        return _not_carried(policy, seen)
+    if seen.host is None:
+        return Decision(Action.DENY, Reason.NO_NAME)
+    for entry in _entries(policy, seen.host, deny=True):
+        if _deny_applies(entry, seen):
+            return Decision(Action.DENY, Reason.EXPLICIT_DENY, entry.ref, quiet=True)
+    nearest: tuple[Reason, RuleRef] | None = None
+    for entry in _entries(policy, seen.host, deny=False):
+        why_not = _why_not(entry, seen)
+        if why_not is None:
+            return Decision(Action.ALLOW, Reason.RULE, entry.ref, entry.passthrough, _ranges(entry, seen.host))
+        if nearest is None or _NEARNESS[why_not] > _NEARNESS[nearest[0]]:
+            nearest = (why_not, entry.ref)
+    if nearest is not None:
+        return Decision(Action.DENY, nearest[0], nearest[1])
+    return _unknown(policy, seen)
+
+
+def _entries(policy: Policy, host: str, *, deny: bool) -> list[Entry]:
+    index = policy.deny_index if deny else policy.allow_index
+    found = index.candidates(host)
+    if is_literal(host):
+        found += [entry for entry in index.ranges if in_ranges(host, entry.cidrs)]
+    return found
+
+
+def _deny_applies(entry: Entry, seen: Observation) -> bool:
+    """A deny entry without ports denies the host whatever is spoken; with ports, these ports (and not the name itself)."""
+    return not entry.ports if seen.stage is Stage.DNS else not entry.ports or seen.port in entry.ports
+
+
+def _why_not(entry: Entry, seen: Observation) -> Reason | None:
+    """Why an entry whose host matches does not allow it; None when it does."""
+    if seen.stage is Stage.DNS:
+        return None
+    if seen.port not in entry.ports:
+        return Reason.PORT
+    if seen.protocol is not entry.protocol:
+        return Reason.PROTOCOL
+    if seen.stage is Stage.REQUEST and not entry.passthrough:
+        if entry.methods and not _method_allowed(entry.methods, seen.method):
+            return Reason.METHOD
+        if entry.paths and (seen.path is None or not path_matches(seen.path, entry.paths)):
+            return Reason.PATH
+    if not seen.address_known and not is_literal(seen.host or ""):
+        return Reason.ADDRESS_MISMATCH
+    return None
+
+
+def _method_allowed(methods: tuple[str, ...], method: str | None) -> bool:
+    return method in methods or (method == "HEAD" and "GET" in methods)
+
+
+def _ranges(entry: Entry, host: str) -> tuple[str, ...]:
+    """Special ranges that an entry names: its CIDRs, or the literal that it consists of."""
+    if entry.host is not None and is_literal(entry.host.host):
+        return (*entry.cidrs, host)
+    return entry.cidrs
+
+
+def _not_carried(policy: Policy, seen: Observation) -> Decision:
+    """QUIC to an allowed host is quiet: the client falls back to TCP, and nobody needs to act."""
+    quiet = False
+    if seen.protocol is Protocol.UDP and seen.port == _QUIC_PORT and seen.host is not None:
+        quiet = any(entry.protocol is Protocol.TLS for entry in _entries(policy, seen.host, deny=False))
+    return Decision(Action.DENY, Reason.NOT_CARRIED, quiet=quiet)
+
+
+def _unknown(policy: Policy, seen: Observation) -> Decision:
+    """No entry names the host. Questions that are nobody's business are denied quietly: nothing is ever forwarded."""
+    if seen.stage is Stage.DNS and seen.host is not None:
+        host = seen.host
+        if "." not in host or any(host == one or host.endswith("." + one) for one in _LOCAL_SUFFIXES):
+            return Decision(Action.DENY, Reason.LOCAL, quiet=True)
+        base = _service_base(host)
+        if base != host and policy.allow_index.candidates(base):
+            return Decision(Action.DENY, Reason.LOCAL, quiet=True)
+    return Decision(Action.DENY, Reason.NO_RULE)
+
+
+def _service_base(host: str) -> str:
+    """``_http._tcp.deb.debian.org`` (SRV, RFC 2782) asks about ``deb.debian.org``."""
+    while host.startswith("_") and "." in host:
+        host = host.partition(".")[2]
+    return host

@@ -1,0 +1,13 @@
+"""The public suffix list, read once when first needed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from publicsuffixlist import PublicSuffixList
+
+
+@cache
+def public_suffix_list() -> PublicSuffixList:
+    """The packaged list, private section included: anyone may have a name below ``github.io``."""
+    return PublicSuffixList()
