@@ -1,0 +1,242 @@
+"""The scanner: known values in outgoing bytes, whole or streamed.
+
+The invariant of streams, in one sentence: *what was found, and that no complete secret was released, do not depend on where
+the chunks are cut*.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ebbgate.secrets import inflate, views
+from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
+from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.needles import folded_needles_of, needles_of
+from ebbgate.secrets.secret import Secret
+
+MAX_HELD = 4 << 20  # compressed bytes that may wait for the end of a needle; more is uninspectable
+_TOKEN = re.compile(rb"[^\s&=,;\"']+")
+_SEPARATE_LABELS = bytes.maketrans(b"_", b"-")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """findings: one for each secret and encoding. uninspected: "" or why some of it was not read. scanned: bytes."""
+
+    findings: tuple[Finding, ...]
+    uninspected: str = ""
+    scanned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """data: what may leave now, in order. After findings that are not permitted nothing of it should be sent on."""
+
+    data: bytes
+    findings: tuple[Finding, ...] = ()
+    uninspected: str = ""
+
+
+class Scanner:
+    """All secrets of one run, compiled. Immutable, so that streams and threads may share it."""
+
+    def __init__(self, secrets: Iterable[Secret], *, salt: bytes) -> None:
+        self._secrets = list(secrets)
+        self._prints = [secret.fingerprint(salt) for secret in self._secrets]
+        values = [secret.reveal() for secret in self._secrets]
+        self._automaton = Automaton([one for owner, value in enumerate(values) for one in needles_of(value, owner)])
+        self._folded = Automaton([one for owner, value in enumerate(values) for one in folded_needles_of(value, owner)])
+
+    def scan(self, data: bytes, place: Place, *, content_encoding: str = "") -> ScanResult:
+        """Read whole data in every way the decoders know. Never raises; what could not be read is said to be so."""
+        if not self._secrets:
+            return ScanResult((), "", len(data))
+        found = [self._finding(hit, place, (), 0) for hit in first_of_each(self._automaton.search(data)[0])]
+        budget = views.new_budget()
+        for view in views.views(data, content_encoding, budget):
+            for hit in first_of_each(self._automaton.search(view.data)[0]):
+                found.append(self._finding(hit, place, view.encodings, view.offset))
+        return ScanResult(tuple(_distinct(found)), budget.spent, len(data))
+
+    def _finding(self, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
+        owner = hit.needle.owner
+        inner = () if outer and hit.needle.encodings == ("raw",) else hit.needle.encodings
+        start = hit.start if not outer else offset
+        return Finding(self._secrets[owner].name, self._prints[owner], place, (*outer, *inner), start)
+
+    def scan_labels(self, host: str, place: Place) -> ScanResult:
+        """A host or DNS name: no upper case, at most 63 characters a label, so values come in pieces and folded."""
+        text = host.lower().encode("utf-8", "surrogateescape")
+        found: list[Finding] = []
+        for data in dict.fromkeys((text.replace(b".", b""), text.replace(b".", b"").translate(_SEPARATE_LABELS))):
+            found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._folded.search(data)[0])]
+        found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._automaton.search(host.encode("utf-8", "surrogateescape"))[0])]
+        return ScanResult(tuple(_distinct(found)), "", len(text))
+
+    def redact(self, text: str) -> str:
+        """Text in which every recognised form of a secret is replaced by ``[NAME]``."""
+        if not self._secrets or not text:
+            return text
+        data = self._replace_literals(text.encode("utf-8", "surrogateescape"))
+        data = _TOKEN.sub(self._replace_token, data)
+        left = self._whole(data)
+        if left:
+            return f"[redacted: {', '.join(sorted(left))}]"
+        return data.decode("utf-8", "surrogateescape")
+
+    def _replace_literals(self, data: bytes) -> bytes:
+        parts: list[bytes] = []
+        position = 0
+        for hit in self._automaton.search(data)[0]:
+            if hit.end <= position:
+                continue
+            parts += [data[position : max(position, hit.start)], b"[%s]" % self._secrets[hit.needle.owner].name.encode()]
+            position = hit.end
+        return b"".join([*parts, data[position:]])
+
+    def _replace_token(self, match: re.Match[bytes]) -> bytes:
+        names = self._whole(match[0]) if len(match[0]) >= views.MIN_RUN else set()
+        return b"[%s]" % ", ".join(sorted(names)).encode() if names else match[0]
+
+    def _whole(self, data: bytes) -> set[str]:
+        budget = views.new_budget()
+        found = {hit.needle.owner for hit in self._automaton.search(data)[0]}
+        for view in views.views(data, "", budget):
+            found |= {hit.needle.owner for hit in self._automaton.search(view.data)[0]}
+        return {self._secrets[owner].name for owner in found}
+
+    def stream(self, place: Place, *, content_encoding: str = "", interactive: bool = False) -> StreamScan:
+        """A scan of bytes that come in chunks."""
+        return StreamScan(self, self._automaton, place, inflate.codings(content_encoding), interactive=interactive)
+
+    def finding(self, hit: Hit, place: Place, outer: tuple[str, ...], base: int) -> Finding:
+        """A finding of a stream; base: offset of the searched window in the stream."""
+        found = self._finding(hit, place, outer, -1)
+        return found if outer else Finding(found.secret, found.fingerprint, place, found.encodings, base + hit.start)
+
+
+def _distinct(findings: list[Finding]) -> list[Finding]:
+    return list({(one.secret, one.encodings): one for one in reversed(findings)}.values())[::-1]
+
+
+class StreamScan:
+    """Bytes in, bytes that may leave out.
+
+    Kept back: everything from the first byte of a needle that is not complete yet, and the last bytes that might begin one
+    (``interactive``: only if they do begin one, since a peer may be waiting for them). Compressed streams are inflated
+    alongside; a compressed chunk leaves when nothing is open in what it inflated to.
+    """
+
+    def __init__(
+        self, scanner: Scanner, automaton: Automaton, place: Place, codings: list[str], *, interactive: bool
+    ) -> None:
+        self._scanner, self._automaton, self._place = scanner, automaton, place
+        self._interactive = interactive
+        self._buffer = b""
+        self._base = 0
+        self._reported: set[tuple[str, tuple[str, ...]]] = set()
+        self._codings, self._inner = codings, _Inner.make(codings)
+        self._sniffed = bool(codings)
+        self._uninspected = "" if self._inner is not None or not codings else f"unknown content-encoding {codings[0][:20]}"
+        self._withheld = b""
+
+    def feed(self, chunk: bytes) -> Release:
+        """Take a chunk; what may leave now."""
+        self._sniff(chunk)
+        findings = self._feed_inner(chunk)
+        self._buffer += chunk
+        hits, cut_off = self._automaton.search(self._buffer)
+        findings += self._new(hits)
+        keep_from = min(cut_off, len(self._buffer) - self._tail(self._buffer))
+        if self._inner is not None and self._inner.open:
+            keep_from = 0
+            if len(self._buffer) > MAX_HELD:
+                self._uninspected = self._uninspected or "decode budget"
+                keep_from = min(cut_off, len(self._buffer) - self._tail(self._buffer))
+        return self._release(keep_from, hits, findings)
+
+    def finish(self) -> Release:
+        """The stream has ended; whatever was kept back may leave if it is clean."""
+        hits, _cut_off = self._automaton.search(self._buffer)
+        return self._release(len(self._buffer), hits, self._new(hits))
+
+    def permit(self) -> Release:
+        """The findings so far are permitted where they were seen: go on. What had been withheld for them leaves now."""
+        data, self._withheld = self._withheld, b""
+        return Release(data)
+
+    def _tail(self, data: bytes) -> int:
+        if self._interactive:
+            return self._automaton.opening(data)
+        return min(len(data), max(0, self._automaton.longest_head - 1))
+
+    def _release(self, keep_from: int, hits: list[Hit], findings: list[Finding]) -> Release:
+        """Cut the buffer. With findings, only bytes before the first of them are released; the rest waits for ``permit``."""
+        data, rest = self._buffer[:keep_from], self._buffer[keep_from:]
+        if findings:
+            first = min((hit.start for hit in hits), default=0)
+            self._withheld += data[first:]
+            data = data[:first]
+        self._base += keep_from
+        self._buffer = rest
+        reason, self._uninspected = self._uninspected, ""
+        return Release(data, tuple(findings), reason)
+
+    def _new(self, hits: list[Hit], outer: tuple[str, ...] = ()) -> list[Finding]:
+        found: list[Finding] = []
+        for hit in first_of_each(hits):
+            finding = self._scanner.finding(hit, self._place, outer, self._base)
+            if (finding.secret, finding.encodings) not in self._reported:
+                self._reported.add((finding.secret, finding.encodings))
+                found.append(finding)
+        return found
+
+    def _sniff(self, chunk: bytes) -> None:
+        """Compression that was not announced: by the first bytes of the stream."""
+        if not self._sniffed and chunk:
+            self._sniffed = True
+            coding = inflate.coding_by_magic(chunk)
+            if coding is not None:
+                self._codings = [coding]
+                self._inner = _Inner.make(self._codings)
+
+    def _feed_inner(self, chunk: bytes) -> list[Finding]:
+        if self._inner is None:
+            return []
+        try:
+            hits = self._inner.feed(chunk, self._automaton)
+        except inflate.BoundReached:
+            self._inner, self._uninspected = None, "decode budget"
+            return []
+        except inflate.Malformed:
+            self._inner, self._uninspected = None, f"malformed {self._codings[0]}"
+            return []
+        return self._new(hits, tuple(self._codings))
+
+
+class _Inner:
+    """What a compressed stream inflates to, searched in a sliding window."""
+
+    def __init__(self, machines: list[inflate.Inflater]) -> None:
+        self._machines = machines
+        self._window = b""
+        self.open = False  # whether a needle may be going on
+
+    @classmethod
+    def make(cls, codings: list[str]) -> _Inner | None:
+        """None when there is nothing to undo, or one of the codings is unknown."""
+        machines = [machine for machine in map(inflate.inflater, codings) if machine is not None]
+        return cls(machines) if codings and len(machines) == len(codings) else None
+
+    def feed(self, chunk: bytes, automaton: Automaton) -> list[Hit]:
+        data = chunk
+        for machine in self._machines:
+            data = machine.feed(data)
+        window = self._window + data
+        hits, cut_off = automaton.search(window)
+        keep = min(cut_off, len(window) - min(len(window), max(0, automaton.longest_head - 1)))
+        self._window = window[keep:]
+        self.open = cut_off < len(window) or automaton.opening(window) > 0
+        return hits
