@@ -148,6 +148,7 @@ _MAGIC = (
     (b"\x78\x9c", "zlib"),
     (b"\x78\xda", "zlib"),
 )
+LONGEST_MAGIC = max(len(magic) for magic, _name in _MAGIC)
 
 
 def inflater(coding: str, *, limit: int = MAX_OUTPUT) -> Inflater | None:

@@ -118,7 +118,11 @@ class Scanner:
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:
-    return list({(one.secret, one.encodings): one for one in reversed(findings)}.values())[::-1]
+    """The first, that is plainest, reading of each secret: what decodes once more says nothing new about the same place."""
+    plainest: dict[str, Finding] = {}
+    for finding in findings:
+        plainest.setdefault(finding.secret, finding)
+    return list(plainest.values())
 
 
 class StreamScan:
@@ -136,15 +140,14 @@ class StreamScan:
         self._interactive = interactive
         self._buffer = b""
         self._base = 0
-        self._reported: set[tuple[str, tuple[str, ...]]] = set()
-        self._codings, self._inner = codings, _Inner.make(codings)
-        self._sniffed = bool(codings)
+        self._reported: set[str] = set()
+        self._inner = _Inner.make(codings)
+        self._start: bytes | None = None if codings else b""
         self._uninspected = "" if self._inner is not None or not codings else f"unknown content-encoding {codings[0][:20]}"
         self._withheld = b""
 
     def feed(self, chunk: bytes) -> Release:
         """Take a chunk; what may leave now."""
-        self._sniff(chunk)
         findings = self._feed_inner(chunk)
         self._buffer += chunk
         hits, cut_off = self._automaton.search(self._buffer)
@@ -188,22 +191,14 @@ class StreamScan:
         found: list[Finding] = []
         for hit in first_of_each(hits):
             finding = self._scanner.finding(hit, self._place, outer, self._base)
-            if (finding.secret, finding.encodings) not in self._reported:
-                self._reported.add((finding.secret, finding.encodings))
+            if finding.secret not in self._reported:
+                self._reported.add(finding.secret)
                 found.append(finding)
         return found
 
-    def _sniff(self, chunk: bytes) -> None:
-        """Compression that was not announced: by the first bytes of the stream."""
-        if not self._sniffed and chunk:
-            self._sniffed = True
-            coding = inflate.coding_by_magic(chunk)
-            if coding is not None:
-                self._codings = [coding]
-                self._inner = _Inner.make(self._codings)
-
     def _feed_inner(self, chunk: bytes) -> list[Finding]:
-        if self._inner is None:
+        chunk = self._sniff(chunk)
+        if self._inner is None or not chunk:
             return []
         try:
             hits = self._inner.feed(chunk, self._automaton)
@@ -211,32 +206,65 @@ class StreamScan:
             self._inner, self._uninspected = None, "decode budget"
             return []
         except inflate.Malformed:
-            self._inner, self._uninspected = None, f"malformed {self._codings[0]}"
+            self._uninspected = f"malformed {self._inner.codings[-1]}"
+            self._inner = None
             return []
-        return self._new(hits, tuple(self._codings))
+        return self._new(hits, tuple(self._inner.codings))
+
+    def _sniff(self, chunk: bytes) -> bytes:
+        """Compression that was not announced shows in the first bytes of the stream, however they are cut."""
+        if self._start is None:
+            return chunk
+        self._start += chunk
+        if len(self._start) < inflate.LONGEST_MAGIC:
+            return b""
+        chunk, self._start = self._start, None
+        coding = inflate.coding_by_magic(chunk)
+        self._inner = _Inner.make([coding]) if coding else None
+        return chunk
 
 
 class _Inner:
-    """What a compressed stream inflates to, searched in a sliding window."""
+    """What a compressed stream inflates to, layer by layer, searched in a sliding window."""
 
-    def __init__(self, machines: list[inflate.Inflater]) -> None:
+    def __init__(self, codings: list[str], machines: list[inflate.Inflater]) -> None:
+        self.codings = codings
+        self.open = False  # whether a needle may be going on
         self._machines = machines
         self._window = b""
-        self.open = False  # whether a needle may be going on
+        self._start: bytes | None = b""
 
     @classmethod
     def make(cls, codings: list[str]) -> _Inner | None:
         """None when there is nothing to undo, or one of the codings is unknown."""
         machines = [machine for machine in map(inflate.inflater, codings) if machine is not None]
-        return cls(machines) if codings and len(machines) == len(codings) else None
+        return cls(list(codings), machines) if codings and len(machines) == len(codings) else None
 
     def feed(self, chunk: bytes, automaton: Automaton) -> list[Hit]:
+        """Inflate and search. BoundReached or Malformed."""
         data = chunk
         for machine in self._machines:
             data = machine.feed(data)
-        window = self._window + data
+        window = self._window + self._next_layer(data)
         hits, cut_off = automaton.search(window)
         keep = min(cut_off, len(window) - min(len(window), max(0, automaton.longest_head - 1)))
         self._window = window[keep:]
-        self.open = cut_off < len(window) or automaton.opening(window) > 0
+        self.open = cut_off < len(window) or automaton.opening(window) > 0 or self._start is not None
         return hits
+
+    def _next_layer(self, data: bytes) -> bytes:
+        """Compressed again: by the first bytes of what came out."""
+        if self._start is None:
+            return data
+        self._start += data
+        if len(self._start) < inflate.LONGEST_MAGIC:
+            return b""
+        data, self._start = self._start, None
+        coding = inflate.coding_by_magic(data)
+        machine = inflate.inflater(coding) if coding and len(self._machines) < views.MAX_DEPTH else None
+        if machine is None or coding is None:
+            return data
+        self._machines.append(machine)
+        self.codings.append(coding)
+        self._start = b""
+        return self._next_layer(machine.feed(data))
