@@ -1,0 +1,330 @@
+"""Allow and deny entries: from YAML nodes or option strings to validated ``model.Entry``."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ebbgate.policy.model import Entry, HostPattern
+from ebbgate.policy.names import canonical_host
+from ebbgate.policy.observation import Protocol, RuleRef
+from ebbgate.policy.suffixes import public_suffix_list
+from ebbgate.policy.yaml_source import Mapping, Node, Problem, Scalar, Sequence
+
+ENTRY_KEYS = ("host", "cidr", "port", "protocol", "methods", "paths", "tls", "reason")
+DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "MKCOL", "COPY", "MOVE")
+# Suffixes below which anybody can have a name, but which are on no public suffix list.
+SHARED_PLATFORMS = frozenset(
+    {"amazonaws.com", "azure.com", "windows.net", "cloudapp.net", "googleapis.com", "googleusercontent.com",
+     "cloudflare.com", "cloudfront.net", "akamai.net", "fastly.net",
+     "sharepoint.com", "digitaloceanspaces.com", "linodeobjects.com", "backblazeb2.com", "r2.dev", "trycloudflare.com",
+     "ngrok.io", "ngrok.app", "ngrok-free.app", "requestcatcher.com", "pipedream.net", "webhook.site", "plesk.page"}
+)  # fmt: skip
+_SCHEMES = {"tls": Protocol.TLS, "https": Protocol.TLS, "http": Protocol.HTTP, "tcp": Protocol.TCP}
+
+
+@dataclass(slots=True)
+class Reader:
+    """Collects problems while reading one source; nothing is raised until all of it was read."""
+
+    source: str
+    problems: list[Problem] = field(default_factory=list)
+
+    def fail(self, node: Node, message: str, fix: str = "", *, shift: int = 0) -> None:
+        """Note a problem at a node."""
+        self.problems.append(Problem(self.source, node.line, node.column + shift, message, fix))
+
+    def unknown_keys(self, mapping: Mapping, known: Iterable[str], where: str) -> None:
+        """Refuse keys that mean nothing, naming the nearest that does."""
+        known = tuple(known)
+        for key, _value in mapping.items:
+            if key.text not in known:
+                near = difflib.get_close_matches(key.text, known, n=1, cutoff=0.5)
+                fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+                self.fail(key, f"unknown key {key.text!r} in {where}", fix)
+
+    def text(self, node: Node | None, what: str) -> str | None:
+        """A non-empty text, or None with a problem noted (none for a missing node)."""
+        if node is None:
+            return None
+        if not isinstance(node, Scalar) or not node.text.strip():
+            self.fail(node, f"{what} must be text")
+            return None
+        return node.text.strip()
+
+    def texts(self, node: Node | None, what: str) -> list[Scalar]:
+        """A text or a list of texts."""
+        if node is None:
+            return []
+        nodes = node.items if isinstance(node, Sequence) else (node,)
+        if isinstance(node, Sequence) and not node.items:
+            self.fail(node, f"{what} is empty", "leave the key out, or list something")
+        found: list[Scalar] = []
+        for one in nodes:
+            if isinstance(one, Scalar) and one.text.strip():
+                found.append(one)
+            else:
+                self.fail(one, f"{what} must be a text or a list of texts")
+        return found
+
+
+def entries(reader: Reader, node: Node | None, what: str, *, deny: bool) -> list[Entry]:
+    """The entries of an ``allow`` or ``deny`` list."""
+    if node is None:
+        return []
+    if not isinstance(node, Sequence):
+        reader.fail(node, f"{what} must be a list", f"write:\n{what}:\n  - example.com")
+        return []
+    found = [_entry(reader, item, deny=deny) for item in node.items]
+    return [one for one in found if one is not None]
+
+
+def _entry(reader: Reader, node: Node, *, deny: bool) -> Entry | None:
+    if isinstance(node, Scalar):
+        return _short(reader, node, deny=deny)
+    if not isinstance(node, Mapping):
+        reader.fail(node, "an entry must be a host or a mapping", "write: - example.com")
+        return None
+    known = len(reader.problems)
+    for key, fix in (("only", "restrict jobs with the jobs: section for now"),):
+        if node.get(key) is not None:
+            reader.fail(next(name for name, _v in node.items if name.text == key), f"{key!r} is not supported yet", fix)
+            node = Mapping(tuple(item for item in node.items if item[0].text != key), node.line, node.column)
+    reader.unknown_keys(node, ENTRY_KEYS, "an entry")
+    made = _long(reader, node, deny=deny)
+    return made if len(reader.problems) == known else None
+
+
+def _short(reader: Reader, node: Scalar, *, deny: bool) -> Entry | None:
+    """``example.com``, ``example.com:8443``, ``http://example.com``, ``10.0.0.0/8``: also what --allow takes."""
+    text = node.text.strip()
+    scheme, mark, rest = text.partition("://")
+    if mark and scheme.lower() not in _SCHEMES:
+        reader.fail(node, f"unknown protocol {scheme!r}", "use tls://, http:// or tcp://")
+        return None
+    protocol = _SCHEMES[scheme.lower()] if mark else Protocol.TLS
+    rest = rest if mark else text
+    cidr = _cidr_of(rest)
+    host_text, port_text = (rest, "") if cidr else _split_port(rest)
+    if not cidr and "/" in host_text.rstrip("/"):
+        reader.fail(node, "a path does not belong here", "use a mapping: {host: ..., paths: [...]} in a policy file")
+        return None
+    port = _port(reader, node, port_text) if port_text else None
+    if port_text and port is None:
+        return None
+    if port is None and protocol is Protocol.TCP and not deny:
+        reader.fail(node, "a tcp destination needs a port", f"write tcp://{host_text}:PORT")
+        return None
+    ports = (port,) if port else () if deny else (DEFAULT_PORTS[protocol],)
+    if cidr:
+        return _with_ref(reader, node, Entry(None, (cidr,), ports, protocol))
+    pattern = _host(reader, node, host_text.rstrip("/"), reasoned=deny)
+    return _with_ref(reader, node, Entry(pattern, (), ports, protocol)) if pattern else None
+
+
+def _cidr_of(text: str) -> str | None:
+    """An address range in CIDR notation, canonical; None when it is none."""
+    if "/" not in text:
+        return None
+    try:
+        return str(ipaddress.ip_network(text.strip(), strict=False))
+    except ValueError:
+        return None
+
+
+def _split_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, _, rest = text.partition("]")
+        return host + "]", rest.removeprefix(":")
+    if text.count(":") > 1:
+        return text, ""
+    host, _, port = text.partition(":")
+    return host, port
+
+
+def _port(reader: Reader, node: Node, text: str) -> int | None:
+    plain = text.strip()
+    if plain.isascii() and plain.isdigit() and 0 < int(plain) < 65536 and not (plain.startswith("0")):
+        return int(plain)
+    reader.fail(node, f"not a port: {plain[:20]}", "a port is a number from 1 to 65535, without leading zeros")
+    return None
+
+
+def _host(reader: Reader, node: Node, text: str, *, reasoned: bool) -> HostPattern | None:
+    """A host pattern. reasoned: the entry says why, so a wildcard over a shared platform is taken as meant."""
+    bare = text.strip()
+    if bare in ("*", "*.", "**"):
+        reader.fail(node, "* alone would allow every host", "name the hosts")
+        return None
+    wildcard = bare.startswith("*.")
+    suffix = bare[2:] if wildcard else bare
+    if "*" in suffix:
+        reader.fail(node, "a wildcard is only allowed as the first label", "write *.example.com")
+        return None
+    try:
+        host = canonical_host(suffix)
+    except ValueError as problem:
+        reader.fail(node, str(problem), "a host looks like example.com or *.example.com")
+        return None
+    if wildcard and not reasoned and _is_shared(host):
+        message = f"*.{host} would allow names that anybody can have"
+        reader.fail(node, message, "name the hosts, or add reason: to say why")
+        return None
+    return HostPattern(host, wildcard)
+
+
+def _is_shared(host: str) -> bool:
+    suffixes = public_suffix_list()
+    return host in SHARED_PLATFORMS or suffixes.publicsuffix(host) == host or "." not in host or _below_shared(host)
+
+
+def _below_shared(host: str) -> bool:
+    """Deeper shared platforms such as ``blob.core.windows.net``."""
+    return any(host.endswith("." + one) for one in ("windows.net", "amazonaws.com", "azure.com", "cloudapp.net"))
+
+
+def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
+    protocol = _protocol(reader, node)
+    passthrough = _passthrough(reader, node, protocol)
+    cidrs = tuple(one for one in (_range(reader, item) for item in reader.texts(node.get("cidr"), "cidr")) if one)
+    reason = reader.text(node.get("reason"), "reason") or ""
+    host_node = node.get("host")
+    pattern = None
+    if host_node is not None:
+        text = reader.text(host_node, "host")
+        pattern = _host(reader, host_node, text, reasoned=bool(reason) or deny) if text else None
+    elif node.get("cidr") is None:
+        reader.fail(node, "an entry needs host or cidr", "write: {host: example.com}")
+    ports = _ports(reader, node, protocol, deny=deny)
+    methods = _methods(reader, node, protocol, passthrough=passthrough)
+    paths = _globs(reader, node, protocol, passthrough=passthrough)
+    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason))
+
+
+def _protocol(reader: Reader, node: Mapping) -> Protocol:
+    given = node.get("protocol")
+    text = reader.text(given, "protocol")
+    if text is None or given is None:
+        return Protocol.TLS
+    if text not in ("tls", "http", "tcp"):
+        near = difflib.get_close_matches(text, ("tls", "http", "tcp"), n=1, cutoff=0.4)
+        reader.fail(given, f"unknown protocol {text!r}", f"did you mean {near[0]}?" if near else "use tls, http or tcp")
+        return Protocol.TLS
+    return Protocol(text)
+
+
+def _passthrough(reader: Reader, node: Mapping, protocol: Protocol) -> bool:
+    given = node.get("tls")
+    text = reader.text(given, "tls")
+    if given is None or text is None:
+        return False
+    if text not in ("passthrough", "inspect"):
+        reader.fail(given, f"tls cannot be {text!r}", "use passthrough or inspect")
+        return False
+    if text == "passthrough" and protocol is not Protocol.TLS:
+        reader.fail(given, "tls: passthrough needs protocol tls", "leave protocol out")
+        return False
+    return text == "passthrough"
+
+
+def _range(reader: Reader, node: Scalar) -> str | None:
+    try:
+        return str(ipaddress.ip_network(node.text.strip(), strict=True))
+    except ValueError as problem:
+        try:
+            fixed = ipaddress.ip_network(node.text.strip(), strict=False)
+            reader.fail(node, f"not an address range: {problem}", f"did you mean {fixed}?")
+        except ValueError:
+            reader.fail(node, f"not an address range: {node.text[:40]}", "write it like 10.0.0.0/8")
+        return None
+
+
+def _ports(reader: Reader, node: Mapping, protocol: Protocol, *, deny: bool) -> tuple[int, ...]:
+    given = node.get("port")
+    if given is None:
+        if protocol is Protocol.TCP and not deny:
+            reader.fail(node, "a tcp entry needs a port", "add port:")
+        return () if deny or protocol is Protocol.TCP else (DEFAULT_PORTS[protocol],)
+    found = [_port(reader, item, item.text) for item in reader.texts(given, "port")]
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _methods(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bool) -> tuple[str, ...]:
+    given = node.get("methods")
+    if given is None:
+        return ()
+    if protocol is Protocol.TCP or passthrough:
+        reader.fail(given, "methods cannot be judged here", "methods need protocol tls or http, without passthrough")
+        return ()
+    found: list[str] = []
+    for item in reader.texts(given, "methods"):
+        if item.text not in METHODS:
+            near = difflib.get_close_matches(item.text.upper(), METHODS, n=1, cutoff=0.5)
+            reader.fail(item, f"unknown method {item.text!r}", f"did you mean {near[0]}?" if near else "upper case")
+        found.append(item.text)
+    return tuple(dict.fromkeys(found))
+
+
+def _globs(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bool) -> tuple[str, ...]:
+    given = node.get("paths")
+    if given is None:
+        return ()
+    if protocol is Protocol.TCP or passthrough:
+        reader.fail(given, "paths cannot be judged here", "paths need protocol tls or http, without passthrough")
+        return ()
+    found: list[str] = []
+    for item in reader.texts(given, "paths"):
+        if not item.text.startswith("/"):
+            reader.fail(item, f"a path begins with /: {item.text[:40]}", f"write /{item.text[:40]}")
+        elif "{" in item.text:
+            reader.fail(item, "placeholders are not supported yet", "write the path out, or use *")
+        elif "?" in item.text or "#" in item.text:
+            reader.fail(item, "a query does not belong in a path", "leave out what follows ?")
+        found.append(item.text)
+    return tuple(found)
+
+
+def _with_ref(reader: Reader, node: Node, entry: Entry) -> Entry:
+    ref = RuleRef(reader.source, node.line, node.column, describe(entry))
+    return Entry(
+        entry.host,
+        entry.cidrs,
+        entry.ports,
+        entry.protocol,
+        entry.methods,
+        entry.paths,
+        entry.passthrough,
+        entry.reason,
+        ref,
+    )
+
+
+def describe(entry: Entry) -> str:
+    """An entry in one short line."""
+    where = str(entry.host) if entry.host else ",".join(entry.cidrs)
+    ports = ",".join(map(str, entry.ports)) or "*"
+    parts = [f"{entry.protocol}://{where}:{ports}"]
+    if entry.host and entry.cidrs:
+        parts.append(f"in {','.join(entry.cidrs)}")
+    if entry.methods:
+        parts.append(",".join(entry.methods))
+    if entry.paths:
+        parts.append(" ".join(entry.paths))
+    if entry.passthrough:
+        parts.append("passthrough")
+    return " ".join(parts)
+
+
+def option_entry(text: str, option: str, *, deny: bool) -> tuple[Entry | None, list[Problem]]:
+    """An entry given as an option's value."""
+    reader = Reader(option)
+    node = Scalar(text, 1, 1, plain=False)
+    entry = None
+    if not text.strip():
+        reader.fail(node, "empty", "name a host")
+    else:
+        entry = _short(reader, node, deny=deny)
+    return entry, reader.problems

@@ -1,0 +1,204 @@
+"""Policy files and options to one ``Policy``. All problems are reported at once, and then nothing is applied."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Sequence as ListOf
+from pathlib import Path
+
+from ebbgate.errors import PolicyError
+from ebbgate.policy.entries import Reader, describe, entries, option_entry
+from ebbgate.policy.model import Entry, HostPattern, Policy, SecretBinding, index
+from ebbgate.policy.names import canonical_host
+from ebbgate.policy.observation import RuleRef
+from ebbgate.policy.presets import preset, preset_names
+from ebbgate.policy.yaml_source import Mapping, Node, PolicyProblems, Problem, Scalar, parse, read
+
+MODES = ("enforce", "audit")
+PLACES = ("authorization", "cookie", "query", "path", "body")
+_TOP = ("version", "mode", "use", "allow", "deny", "jobs", "secrets")
+_JOB = ("mode", "use", "allow", "deny", "secrets")
+_SECRET = ("to", "in")
+
+
+class _Draft:
+    """What has been collected so far."""
+
+    def __init__(self) -> None:
+        self.mode: str | None = None
+        self.use: list[str] = []
+        self.allow: list[Entry] = []
+        self.deny: list[Entry] = []
+        self.bindings: list[SecretBinding] = []
+        self.sources: list[str] = []
+        self.problems: list[Problem] = []
+        self.jobs: set[str] = set()
+
+
+def load_policy(
+    files: ListOf[Path],
+    *,
+    job: str | None = None,
+    mode: str | None = None,
+    use: ListOf[str] = (),
+    allow: ListOf[str] = (),
+    deny: ListOf[str] = (),
+) -> Policy:
+    """The policy of files, presets and options together. PolicyProblems carries every problem found."""
+    draft = _Draft()
+    for path in files:
+        _add_file(draft, path, job)
+    if job is not None and files and job not in draft.jobs and not draft.problems:
+        known = ", ".join(sorted(draft.jobs)) or "none"
+        draft.problems.append(Problem(str(files[0]), 1, 1, f"there is no job {job!r}", f"jobs: {known}"))
+    if job is not None and not files:
+        raise PolicyError("--job needs a policy file", "", "add --policy FILE")
+    for name in use:
+        _add_use(draft, Scalar(name, 1, 1), "--use")
+    for values, option, is_deny in ((allow, "--allow", False), (deny, "--deny", True)):
+        for text in values:
+            _add_option(draft, text, option, deny=is_deny)
+    if draft.problems:
+        raise PolicyProblems(draft.problems)
+    return _finished(draft, mode)
+
+
+def _finished(draft: _Draft, mode: str | None) -> Policy:
+    names = tuple(dict.fromkeys(draft.use))
+    for name in names:
+        draft.allow += preset(name).entries
+    sources = (*draft.sources, *(f"preset {name}" for name in names))
+    chosen = mode or draft.mode or "enforce"
+    allow, deny = tuple(draft.allow), tuple(draft.deny)
+    text = "\n".join(
+        [chosen, *(f"allow {describe(one)}" for one in allow), *(f"deny {describe(one)}" for one in deny)]
+        + [f"secret {one.name} {[str(host) for host in one.to]} {one.places}" for one in draft.bindings]
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Policy(chosen, allow, deny, tuple(draft.bindings), sources, digest, index(allow), index(deny))
+
+
+def _add_option(draft: _Draft, text: str, option: str, *, deny: bool) -> None:
+    entry, problems = option_entry(text, option, deny=deny)
+    draft.problems += [
+        Problem(f"{option} {text}", one.line, one.column, one.message, one.fix) for one in problems
+    ]
+    if entry is not None:
+        (draft.deny if deny else draft.allow).append(entry)
+    if option not in draft.sources:
+        draft.sources.append(option)
+
+
+def _add_use(draft: _Draft, node: Scalar, source: str) -> None:
+    if node.text in preset_names():
+        draft.use.append(node.text)
+        return
+    near = difflib.get_close_matches(node.text, preset_names(), n=1, cutoff=0.4)
+    fix = f"did you mean {near[0]}?" if near else f"presets: {', '.join(preset_names())}"
+    draft.problems.append(Problem(source, node.line, node.column, f"unknown preset {node.text!r}", fix))
+
+
+def _add_file(draft: _Draft, path: Path, job: str | None) -> None:
+    source = str(path)
+    try:
+        node = parse(read(path), source)
+    except PolicyProblems as found:
+        draft.problems += found.problems
+        return
+    draft.sources.append(source)
+    reader = Reader(source)
+    if not isinstance(node, Mapping):
+        reader.fail(node, "a policy is a mapping", "begin with: version: 1")
+    else:
+        reader.unknown_keys(node, _TOP, "the policy")
+        _version(reader, node)
+        _section(draft, reader, node)
+        _jobs(draft, reader, node.get("jobs"), job)
+    draft.problems += reader.problems
+
+
+def _version(reader: Reader, node: Mapping) -> None:
+    version = node.get("version")
+    if version is None:
+        reader.fail(node, "version is missing", "begin with: version: 1")
+    elif not isinstance(version, Scalar) or version.text != "1":
+        reader.fail(version, "unknown version", "this release reads version: 1")
+
+
+def _section(draft: _Draft, reader: Reader, node: Mapping) -> None:
+    given = node.get("mode")
+    text = reader.text(given, "mode")
+    if given is not None and text is not None:
+        if text in MODES:
+            draft.mode = text
+        else:
+            near = difflib.get_close_matches(text, MODES, n=1, cutoff=0.4)
+            reader.fail(given, f"unknown mode {text!r}", f"did you mean {near[0]}?" if near else "enforce or audit")
+    for item in reader.texts(node.get("use"), "use") if node.get("use") is not None else ():
+        _add_use(draft, item, reader.source)
+    draft.allow += entries(reader, node.get("allow"), "allow", deny=False)
+    draft.deny += entries(reader, node.get("deny"), "deny", deny=True)
+    draft.bindings += _secrets(reader, node.get("secrets"))
+
+
+def _jobs(draft: _Draft, reader: Reader, node: Node | None, job: str | None) -> None:
+    """Every job is checked, the wanted one is added."""
+    if node is None:
+        return
+    if not isinstance(node, Mapping):
+        reader.fail(node, "jobs must be a mapping", "write: jobs: {build: {allow: [...]}}")
+        return
+    for name, value in node.items:
+        draft.jobs.add(name.text)
+        if not isinstance(value, Mapping):
+            reader.fail(value, f"job {name.text} must be a mapping")
+            continue
+        reader.unknown_keys(value, _JOB, f"job {name.text}")
+        target = draft if name.text == job else _Draft()
+        _section(target, reader, value)
+        if target is not draft:
+            draft.problems += target.problems
+
+
+def _secrets(reader: Reader, node: Node | None) -> list[SecretBinding]:
+    if node is None:
+        return []
+    if not isinstance(node, Mapping):
+        reader.fail(node, "secrets must be a mapping", "write: secrets: {NAME: {to: [example.com]}}")
+        return []
+    return [one for one in (_secret(reader, name, value) for name, value in node.items) if one is not None]
+
+
+def _secret(reader: Reader, name: Scalar, value: Node) -> SecretBinding | None:
+    if not name.text.replace("_", "a").isalnum() or name.text[:1].isdigit():
+        reader.fail(name, f"not the name of an environment variable: {name.text[:40]!r}", "letters, digits, _")
+    if not isinstance(value, Mapping):
+        reader.fail(value, f"secret {name.text} must be a mapping", "write: {to: [example.com], in: [authorization]}")
+        return None
+    reader.unknown_keys(value, _SECRET, f"secret {name.text}")
+    hosts = [_bound_host(reader, item) for item in reader.texts(value.get("to"), "to")]
+    if value.get("to") is None:
+        reader.fail(value, f"secret {name.text} is bound to nothing", "add to: [host]")
+    places = tuple(_place(reader, item) for item in reader.texts(value.get("in"), "in"))
+    ref = RuleRef(reader.source, name.line, name.column, f"secret {name.text}")
+    return SecretBinding(name.text, tuple(one for one in hosts if one is not None), places, ref)
+
+
+def _bound_host(reader: Reader, item: Scalar) -> HostPattern | None:
+    text = item.text.strip()
+    wildcard = text.startswith("*.")
+    try:
+        return HostPattern(canonical_host(text[2:] if wildcard else text), wildcard)
+    except ValueError as problem:
+        reader.fail(item, str(problem), "a secret is bound to hosts such as api.example.com")
+        return None
+
+
+def _place(reader: Reader, item: Scalar) -> str:
+    text = item.text.strip().lower()
+    if text not in PLACES and not (text.startswith("header:") and len(text) > len("header:")):
+        near = difflib.get_close_matches(text, PLACES, n=1, cutoff=0.4)
+        known = f"{', '.join(PLACES)} or header:NAME"
+        reader.fail(item, f"unknown place {item.text!r}", f"did you mean {near[0]}?" if near else known)
+    return text
