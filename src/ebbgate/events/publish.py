@@ -34,6 +34,11 @@ def publishable_host(host: str, salt: bytes) -> str:
     return ".".join([*labels, domain])
 
 
+def is_whole(host: str) -> bool:
+    """Whether a published host is the host itself, no label of it hashed or redacted."""
+    return bool(host) and not any(sign in host for sign in "[]…\\")
+
+
 def _hashed(text: str, salt: bytes) -> str:
     return f"[{hashlib.blake2b(text.encode(), key=salt, digest_size=3).hexdigest()}]"
 

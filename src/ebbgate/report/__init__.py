@@ -1,0 +1,1 @@
+"""Telling people: one renderer a file. All of them show the same facts, ``interface.RunReport``."""

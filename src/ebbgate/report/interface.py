@@ -1,0 +1,167 @@
+"""What every renderer is given: the run's facts, taken from the journal and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ebbgate.events.incidents import Incident, incidents
+from ebbgate.events.types import (
+    Armed,
+    CommandEnded,
+    DnsQuestion,
+    Event,
+    Exchange,
+    Inspection,
+    Packet,
+    RunEnded,
+    RunStarted,
+    SecretInfo,
+)
+from ebbgate.events.verdict import Verdict, verdict
+from ebbgate.policy.observation import Action
+from ebbgate.report.suggested import suggest
+
+MAX_PROGRAMS = 8  # named for one destination
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination that was reached. bytes_out, bytes_in: payload, headers included. failed: exchanges without an answer.
+
+    uninspected: reasons why some of what left was not read; empty when all of it was.
+    """
+
+    host: str
+    port: int
+    protocol: str
+    exchanges: int
+    methods: tuple[str, ...]
+    bytes_out: int
+    bytes_in: int
+    failed: int
+    error: str
+    uninspected: tuple[str, ...]
+    programs: tuple[str, ...]
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run. suggested: a policy learned from it, in audit mode. quiet: denials that ask nobody to act, by text."""
+
+    verdict: Verdict
+    exit_code: int
+    mode: str
+    command: str
+    version: str
+    policy: tuple[str, ...]
+    policy_digest: str
+    secrets: tuple[SecretInfo, ...]
+    doors_opened: tuple[str, ...]
+    armed_seconds: float
+    command_exit_code: int
+    killed_by_guard: bool
+    seconds: float
+    incidents: tuple[Incident, ...]
+    destinations: tuple[Destination, ...]
+    quiet: tuple[tuple[str, int], ...]
+    uninspected_bytes: int
+    dropped_events: int
+    complete: bool
+    suggested: str | None
+
+
+@dataclass(slots=True)
+class _Reached:
+    exchanges: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    failed: int = 0
+    error: str = ""
+    methods: dict[str, None] = field(default_factory=dict)
+    uninspected: dict[str, None] = field(default_factory=dict)
+    programs: dict[str, None] = field(default_factory=dict)
+    secrets: dict[str, None] = field(default_factory=dict)
+
+
+def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
+    """The report of a journal. exit_code: what ``ebbgate run`` ends with."""
+    known = list(events)
+    started = next((one for one in known if isinstance(one, RunStarted)), RunStarted("", "enforce", "", (), "", ()))
+    armed = next((one.seconds for one in known if isinstance(one, Armed)), 0.0)
+    command = next((one for one in known if isinstance(one, CommandEnded)), CommandEnded(1, False, 0.0))  # noqa: FBT003
+    ended = next((one for one in known if isinstance(one, RunEnded)), RunEnded(False, 0, 0))  # noqa: FBT003
+    return RunReport(
+        verdict=verdict(known),
+        exit_code=exit_code,
+        mode=started.mode,
+        command=started.command,
+        version=started.version,
+        policy=started.policy,
+        policy_digest=started.policy_digest,
+        secrets=started.secrets,
+        doors_opened=started.doors_opened,
+        armed_seconds=armed,
+        command_exit_code=command.exit_code,
+        killed_by_guard=command.killed_by_guard,
+        seconds=command.seconds,
+        incidents=tuple(incidents(known)),
+        destinations=tuple(_destinations(known)),
+        quiet=tuple(_quiet(known)),
+        uninspected_bytes=ended.uninspected_bytes,
+        dropped_events=ended.dropped_events,
+        complete=ended.complete,
+        suggested=suggest(known) if started.mode == "audit" else None,
+    )
+
+
+def _destinations(events: list[Event]) -> list[Destination]:
+    reached: dict[tuple[str, int, str], _Reached] = {}
+    for event in events:
+        if isinstance(event, Exchange) and (event.bytes_out or event.bytes_in) and not (event.blocked and not event.bytes_out):
+            _count(reached.setdefault((event.host or event.address, event.port, event.protocol), _Reached()), event)
+    return [
+        Destination(
+            *key,
+            one.exchanges,
+            tuple(one.methods),
+            one.bytes_out,
+            one.bytes_in,
+            one.failed,
+            one.error,
+            tuple(one.uninspected),
+            tuple(one.programs)[:MAX_PROGRAMS],
+            tuple(one.secrets),
+        )
+        for key, one in sorted(reached.items(), key=lambda item: -item[1].bytes_out)
+    ]
+
+
+def _count(reached: _Reached, event: Exchange) -> None:
+    reached.exchanges += 1
+    reached.bytes_out += event.bytes_out
+    reached.bytes_in += event.bytes_in
+    if event.method:
+        reached.methods[event.method] = None
+    if event.error:
+        reached.failed += 1
+        reached.error = event.error
+    if event.inspection != Inspection.FULL:
+        reached.uninspected[event.uninspected] = None
+    if event.origin.process is not None:
+        reached.programs[event.origin.process.exe.rpartition("/")[2] or "?"] = None
+    for finding in event.findings:
+        if finding.permitted:
+            reached.secrets[finding.secret] = None
+
+
+def _quiet(events: list[Event]) -> list[tuple[str, int]]:
+    found: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, Exchange | DnsQuestion | Packet) and event.decision.quiet and event.decision.action == Action.DENY:
+            name = event.name if isinstance(event, DnsQuestion) else event.host or event.address
+            protocol = "dns" if isinstance(event, DnsQuestion) else event.protocol
+            text = f"{protocol} {name} ({event.decision.reason})"
+            found[text] = found.get(text, 0) + (event.count if isinstance(event, Packet) else 1)
+    return sorted(found.items())
