@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -85,7 +86,8 @@ def _java_store(system_bundle: bytes, ours: x509.Certificate) -> bytes:
         if start < 0:
             continue
         try:
-            root = x509.load_pem_x509_certificate(pem[start:] + b"-----END CERTIFICATE-----\n")
+            with warnings.catch_warnings(action="ignore"):  # old roots break RFC 5280 in ways that harm nobody
+                root = x509.load_pem_x509_certificate(pem[start:] + b"-----END CERTIFICATE-----\n")
         except ValueError:
             continue
         entries.append(pkcs12.PKCS12Certificate(root, b"system-%d" % number))

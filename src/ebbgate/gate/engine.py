@@ -41,7 +41,7 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
 )
 from mitmproxy.proxy.layers.tls import parse_client_hello
-from mitmproxy.tls import TlsData
+from mitmproxy.tls import ClientHello, TlsData
 
 from ebbgate.gate.authority import Authority
 from ebbgate.host import links
@@ -128,6 +128,11 @@ class GuardedStream(HttpStream):
             return
         yield from super().state_consume_request_body(event)
 
+    def state_stream_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData) and not event.data:
+            return  # to the callable that scans a stream, no bytes mean its end
+        yield from super().state_stream_request_body(event)
+
     def _answer_and_close(self) -> layer.CommandGenerator[None]:
         """Our own answer, then the end of the connection: the rest of the body is not wanted."""
         answer = self.flow.response or http.Response.make(413, b"")
@@ -189,21 +194,25 @@ def opaque_layer(context: Context) -> layer.Layer:
     return TCPLayer(context)
 
 
-def client_hello(data: bytes) -> bool | None:
-    """Whether bytes begin a TLS handshake: True, False, or None when more bytes are needed to say."""
+def client_hello(data: bytes) -> ClientHello | bool | None:
+    """The TLS ClientHello that bytes begin with: False when they do not, None when more bytes are needed to say."""
     if not data.startswith(b"\x16\x03"[: len(data)]):
         return False
     try:
-        return True if parse_client_hello(data) is not None else None
+        return parse_client_hello(data)
     except ValueError:
         return False
 
 
-class TransparentServer(mode_servers.TransparentInstance):
+class GateMode(mode_specs.TransparentMode):
+    """mitmproxy registers one server class for each mode; this one is ours."""
+
+
+class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
     """Accepts on sockets that were made elsewhere, and answers the enclosure's self-test."""
 
     def __init__(self, manager: Proxyserver, sockets: list[socket.socket], nonce: str) -> None:
-        super().__init__(mode_specs.ProxyMode.parse("transparent"), manager)
+        super().__init__(GateMode.parse("gate"), manager)
         self._handed = sockets
         self._nonce = nonce
 
@@ -226,8 +235,18 @@ class TransparentServer(mode_servers.TransparentInstance):
         return chosen[0] in (links.SELFTEST_V4, links.SELFTEST_V6) and chosen[1] == links.SELFTEST_PORT
 
     def make_top_layer(self, context: Context) -> layer.Layer:
-        """Ask at once which protocol follows: some servers speak first."""
-        return layer.NextLayer(context, ask_on_start=True)
+        return _Top(context)
+
+
+class _Top(layer.Layer):
+    """The outermost layer. It asks at once which protocol follows: some servers speak first."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._next = layer.NextLayer(context, ask_on_start=True)
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        yield from self._next.handle_event(event)
 
 
 class _DefectHandler(logging.Handler):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mitmproxy import http
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
-from mitmproxy.tls import ClientHelloData, TlsData
+from mitmproxy.tls import TlsData
 
 from ebbgate.events.types import Inspection
 from ebbgate.gate import engine, judging
@@ -13,7 +13,6 @@ from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.gate.target import Ambiguous, Target, target_of
 from ebbgate.policy.addresses import may_dial
-from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
 
 DRAFT = "ebbgate.draft"  # key of the draft in a flow's metadata
@@ -33,24 +32,6 @@ class Gatekeeper:
 
     def __init__(self, context: GateContext) -> None:
         self._context = context
-
-    async def tls_clienthello(self, data: ClientHelloData) -> None:
-        """Judge the server name. A refused one goes on to our own TLS and HTTP, which answer in the server's place."""
-        connection = self._context.connections.get(data.context.client.id)
-        sni = data.client_hello.sni
-        connection.has_server_name = bool(sni)
-        connection.server_name = _server_name(connection, sni)
-        policy, directory = self._context.policy, self._context.directory
-        decision = await judging.judge_name(policy, directory, connection, connection.server_name)
-        if decision.allowed and decision.passthrough:
-            self._pass_through(data, connection, decision)
-
-    def _pass_through(self, data: ClientHelloData, connection: GateConnection, decision: Decision) -> None:
-        host, port = connection.server_name or "", connection.chosen[1]
-        connection.passthrough = True
-        connection.permit(host, port, judging.grant_for(decision, connection, enforce=True))
-        data.context.server.address = (host, port)
-        data.ignore_connection = True
 
     async def tls_failed_client(self, data: TlsData) -> None:
         """The client hung up on our certificate: say which client and host, it may pin or not know our authority."""
@@ -127,13 +108,3 @@ class Gatekeeper:
         draft.host, draft.decision, draft.enforced = host, decision, self._context.enforce
         connection.drafts[draft.id] = draft
         return draft
-
-
-def _server_name(connection: GateConnection, sni: str | None) -> str:
-    """The name a TLS connection is judged by: the server name; without one, the only name handed out, or the address.
-
-    ValueError (a refusal) for a server name that is none.
-    """
-    if sni:
-        return canonical_host(sni)
-    return connection.names[0] if len(connection.names) == 1 else connection.chosen[0]

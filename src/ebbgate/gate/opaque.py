@@ -33,11 +33,11 @@ class Opaque:
         observation = Observation(Stage.CONNECT, protocol, host, port, address)
         draft.suggestion = judging.suggestion(observation, decision)
         connection.drafts[draft.id] = draft
+        flow.server_conn.address = (host, port)
         scan = None
         if connection.passthrough:
             draft.note_uninspected("TLS passed through by rule", Inspection.NONE)
         else:
-            flow.server_conn.address = (host, port)
             scan = self._context.scanner.stream(Place(Carrier.OPAQUE), interactive=True)
         flow.metadata[_STATE] = (draft, scan)
         if self._context.enforce and not decision.allowed:

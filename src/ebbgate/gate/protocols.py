@@ -11,6 +11,7 @@ from ebbgate.gate import engine, judging
 from ebbgate.gate.connections import GateConnection
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
+from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
 from ebbgate.secrets.finding import Carrier, Place
 
@@ -26,7 +27,7 @@ class Protocols:
     def __init__(self, context: GateContext) -> None:
         self._context = context
 
-    def next_layer(self, nextlayer: NextLayer) -> None:
+    async def next_layer(self, nextlayer: NextLayer) -> None:
         """TLS, HTTP/1, HTTP/2; opaque bytes only where a tcp rule allows them."""
         connection = self._context.connections.get(nextlayer.context.client.id)
         data = nextlayer.data_client()
@@ -35,7 +36,7 @@ class Protocols:
         elif self._opaque_allowed(connection):
             nextlayer.layer = engine.opaque_layer(nextlayer.context)
         elif data:
-            self._first_bytes(nextlayer, connection, data)
+            await self._first_bytes(nextlayer, connection, data)
         elif not judging.judge_bare_connection(self._context.policy, connection)[1].allowed:
             self._await_bytes(nextlayer, connection)
 
@@ -46,10 +47,10 @@ class Protocols:
             connection.permit(host, connection.chosen[1], judging.grant_for(decision, connection, enforce=True))
         return decision.allowed
 
-    def _first_bytes(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
+    async def _first_bytes(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
         hello = engine.client_hello(data)
         if hello:
-            nextlayer.layer = engine.tls_layer(nextlayer.context)
+            await self._tls(nextlayer, connection, hello.sni)
         elif data.startswith(_H2_PREFACE):
             nextlayer.context.client.alpn = b"h2"
             nextlayer.layer = engine.http_layer(nextlayer.context)
@@ -57,6 +58,20 @@ class Protocols:
             nextlayer.layer = engine.http_layer(nextlayer.context)
         elif hello is False and not _MAYBE_HTTP.match(data) and not _H2_PREFACE.startswith(data):
             self._refuse_opaque(nextlayer, connection)
+
+    async def _tls(self, nextlayer: NextLayer, connection: GateConnection, sni: str | None) -> None:
+        """Judge the server name. A refused one goes on to our own TLS and HTTP, which answer in the server's place."""
+        connection.has_server_name = bool(sni)
+        connection.server_name = _server_name(connection, sni)
+        policy, directory = self._context.policy, self._context.directory
+        decision = await judging.judge_name(policy, directory, connection, connection.server_name)
+        if decision.allowed and decision.passthrough:
+            connection.passthrough = True
+            host, port = connection.server_name, connection.chosen[1]
+            connection.permit(host, port, judging.grant_for(decision, connection, enforce=True))
+            nextlayer.layer = engine.opaque_layer(nextlayer.context)
+        else:
+            nextlayer.layer = engine.tls_layer(nextlayer.context)
 
     def _inside_tls(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
         if nextlayer.context.client.alpn == b"h2" or _HTTP_START.match(data):
@@ -105,3 +120,13 @@ class Protocols:
         if truncated or result.uninspected:
             draft.note_uninspected(result.uninspected or "more than the guard reads of a refused connection")
         self._context.reporter.finish_draft(draft, connection.origin)
+
+
+def _server_name(connection: GateConnection, sni: str | None) -> str:
+    """The name a TLS connection is judged by: the server name; without one, the only name handed out, or the address.
+
+    ValueError (a refusal) for a server name that is none.
+    """
+    if sni:
+        return canonical_host(sni)
+    return connection.names[0] if len(connection.names) == 1 else connection.chosen[0]

@@ -97,7 +97,7 @@ def _pairs(console: Console, rows: list[tuple[str, str]], *, indent: int = 2) ->
     grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(Text(name, style="dim"), Text(value))
-    console.print(Padding(grid, (0, 0, 0, indent)))
+    console.print(Padding(grid, (0, 0, 0, indent), expand=False))
 
 
 def _incidents(console: Console, report: RunReport) -> None:
@@ -177,7 +177,7 @@ def _destinations(console: Console, report: RunReport) -> None:
             Text(", ".join(one.programs)),
             Text(_remarks(one)),
         )
-    console.print(Padding(table, (0, 0, 0, 2)))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
     if len(report.destinations) > MAX_SHOWN:
         console.print(Text(f"  and {len(report.destinations) - MAX_SHOWN} more in report.json"))
 
