@@ -91,7 +91,7 @@ def incidents(events: Iterable[Event]) -> list[Incident]:
             _collect(event, groups, questions)
         else:
             others += _of_the_guard(event)
-    named = {group.first.host for group in groups.values() if group.first.kind is Kind.blocked}
+    named = {group.first.host for group in groups.values()}
     groups |= {key: group for key, group in questions.items() if group.first.host not in named}
     found = [*others[:MAX_INCIDENTS], *(_finished(group) for group in groups.values())]
     order = list(Kind)

@@ -26,6 +26,7 @@ from ebbgate.events.types import DnsQuestion, FindingRecord, Origin
 from ebbgate.gate import boundary, judging
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import decision_record
+from ebbgate.policy.addresses import special_range
 from ebbgate.policy.decide import decide
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
@@ -39,6 +40,7 @@ MAX_RECORDED = 4000  # questions journalled one by one; beyond it only counted, 
 # HTTPS and SVCB records advertise HTTP/3 and encrypted server names: neither can be used here, so there are none.
 _WITHHELD = (dns.rdatatype.HTTPS, dns.rdatatype.SVCB)
 _ADDRESSES = {dns.rdatatype.A: 4, dns.rdatatype.AAAA: 6}
+_INSIDE = ("loopback", "unspecified")  # would reach the enclosure's own loopback; the gate speaks for the machine's
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
 
@@ -169,6 +171,8 @@ class Resolver:
             answer.set_rcode(dns.rcode.NXDOMAIN)
             return answer
         fitting = [one for one in addresses if ipaddress.ip_address(one).version == version]
+        if any(special_range(one) in _INSIDE for one in fitting):
+            fitting = [self._context.directory.sinkhole(name)[0 if version == 4 else 1]]
         self._context.directory.hand_out(name, tuple(fitting))
         _add(answer, query, fitting)
         return answer

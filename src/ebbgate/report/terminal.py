@@ -46,6 +46,13 @@ _REASONS = {
 def render(report: RunReport, stream: TextIO, *, color: bool | None = None) -> None:
     """Print the report. color: None decides by the stream, NO_COLOR and TERM."""
     console = _console(stream, color)
+    with console.capture() as captured:
+        _everything(console, report)
+    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    stream.flush()
+
+
+def _everything(console: Console, report: RunReport) -> None:
     label, style = _HEADLINES[report.verdict]
     console.print()
     console.print(Text.assemble("ebbgate: ", (label, style), f" · {report.mode} · exit code {report.exit_code}"))
@@ -131,7 +138,7 @@ def _incident(console: Console, number: int, incident: Incident) -> None:
             rows.append(("  from", _process(ancestor)))
     elif incident.destination:
         rows.append(("process", "unknown: it had ended already"))
-    rows += [("do", line) for line in advice(incident)]
+    rows += [("do" if position == 0 else "", line) for position, line in enumerate(advice(incident))]
     _pairs(console, rows, indent=5)
 
 
@@ -151,8 +158,9 @@ def _left(incident: Incident) -> str:
 
 def _process(process: Process) -> str:
     program = process.exe.rpartition("/")[2] or "?"
-    guess = "" if process.certain else " (a guess: the socket was gone)"
-    return f"{program} (pid {process.pid}){guess}: {process.cmdline}"
+    if not process.certain:
+        return f"{program} (a guess: the sender had ended already): {process.cmdline}"
+    return f"{program} (pid {process.pid}): {process.cmdline}"
 
 
 def _destinations(console: Console, report: RunReport) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from ebbgate.events.types import Origin
+from ebbgate.events.types import Origin, Process
 from ebbgate.host import netlink, processes
 from ebbgate.host.netlink import RefusedPacket, SocketOwner
 
-_GUESSES = 1  # how many of the youngest processes a guess names
-
 
 class Attribution:
-    """Answers for one workload. diagnostics: a sock_diag socket of its network namespace."""
+    """Answers for one workload.
 
-    def __init__(self, init_pid: int, diagnostics: socket.socket, redact: Callable[[str], str]) -> None:
+    diagnostics: a sock_diag socket of its network namespace. command: the workload's first process, which is named, as a
+    guess, when everything that could have been the sender has ended already.
+    """
+
+    def __init__(
+        self, init_pid: int, diagnostics: socket.socket, redact: Callable[[str], str], command: Process
+    ) -> None:
         self._init, self._diagnostics, self._redact = init_pid, diagnostics, redact
+        self._command = command
 
     def connection(self, protocol: str, local: tuple[str, int], remote: tuple[str, int]) -> Origin:
         """The owner of a TCP connection or UDP socket, by its ends as the workload sees them."""
@@ -45,5 +50,5 @@ class Attribution:
             pid = processes.owner_of(owner.inode, pids)
             if pid is not None:
                 return processes.origin(pid, self._init, self._redact)
-        youngest = pids[-1] if pids else None
-        return processes.origin(youngest, self._init, self._redact, certain=False) if youngest else Origin()
+        guessed = processes.origin(pids[-1], self._init, self._redact, certain=False) if pids else Origin()
+        return guessed if guessed.process is not None else Origin(self._command)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from ebbgate.events.types import (
     Exchange,
     GateLost,
     Origin,
+    Process,
     RunEnded,
     RunStarted,
     Tampering,
@@ -120,7 +122,9 @@ class Run:
         gate.configure(configuration, sockets)
         for one in sockets.values():
             one.close()
-        self._attribution = Attribution(self._enclosure.init_pid, diagnostics, self._scanner.redact)
+        program = shutil.which(request.workload.argv[0], path=request.workload.environ.get("PATH")) or ""
+        command = Process(0, program, request.started.command, certain=False)
+        self._attribution = Attribution(self._enclosure.init_pid, diagnostics, self._scanner.redact, command)
         files = gate.await_ready()
         request.seal_imports()
         self._signals = self._take_signals()

@@ -17,13 +17,25 @@ from ebbgate.enclosure.sealed import Workload
 from ebbgate.errors import PlatformError, PolicyError
 from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
-from ebbgate.events.types import Armed, CommandEnded, RunEnded, RunStarted, SecretInfo
+from ebbgate.events.types import (
+    Armed,
+    CommandEnded,
+    DecisionRecord,
+    Defect,
+    DnsQuestion,
+    RunEnded,
+    RunStarted,
+    SecretInfo,
+    Tampering,
+)
 from ebbgate.events.verdict import Verdict, exit_code, verdict
+from ebbgate.exit_codes import BROKEN
 from ebbgate.host.doors import Doors, find_doors
 from ebbgate.policy.load import load_policy
 from ebbgate.policy.model import Policy
 from ebbgate.report.files import write_reports
 from ebbgate.report.interface import build_report
+from ebbgate.report.json_report import to_json
 from ebbgate.report.terminal import render
 from ebbgate.secrets.known import secrets_from
 from ebbgate.secrets.scanner import Scanner
@@ -89,11 +101,15 @@ def _conclude(
 ) -> int:
     found = verdict(journal.events)
     ending = exit_code(found, mode=policy.mode, command_code=code, on_exfiltration=options.on_exfiltration)
-    report = build_report(journal.events, ending)
-    if directory is not None:
-        write_reports(Path(f"/proc/self/fd/{directory}"), report)
-    if not options.quiet or found is not Verdict.clean:
-        render(report, stream)
+    try:
+        report = build_report(journal.events, ending)
+        if directory is not None:
+            write_reports(Path(f"/proc/self/fd/{directory}"), report)
+        if not options.quiet or found is not Verdict.clean:
+            render(report, stream)
+    except Exception as problem:  # noqa: BLE001 - the run is judged; a report that fails must not make it look better
+        print(f"ebbgate: {found}, but the report failed: {type(problem).__name__}", file=stream)
+        return BROKEN if found is Verdict.clean else ending
     return ending
 
 
@@ -153,12 +169,18 @@ def _seal_imports() -> None:
 
     Inside the enclosure those files are read-only; this holds even where they could be changed by another way.
     """
+    refused = DecisionRecord("deny", "no-rule")
     events = (
-        RunStarted(__version__, "enforce", "", (), "", ()),
+        RunStarted(__version__, "audit", "é→界🜂", (), "", ()),
         Armed(0.0),
+        DnsQuestion("a.example.com", "A", "udp", "", refused, enforced=True, would_deny=True, blocked=True, forwarded=False),
+        Tampering("…"),
+        Defect("", "", ""),
         CommandEnded(0, killed_by_guard=False, seconds=0.0),
         RunEnded(complete=True, uninspected_bytes=0, dropped_events=0),
     )
     for color in (True, False):
-        render(build_report(events, 0), StringIO(), color=color)
+        report = build_report(events, 0)
+        render(report, StringIO(), color=color)
+        to_json(report)
     sys.meta_path.clear()
