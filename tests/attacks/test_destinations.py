@@ -122,6 +122,14 @@ def test_an_allowed_host_is_no_way_out(world: World, name: str) -> None:
     assert outcome.code == 90, outcome.stderr
 
 
+def test_a_denied_server_name_is_not_asked_of_the_world(world: World) -> None:
+    """Resolving a name tells it to its owner; a server name sent to an allowed address is not yet allowed itself."""
+    program = raw_http(API, 443, request("data.attacker.example.org"), tls="data.attacker.example.org")
+    outcome = world.guard.run(["--allow", "api.example.com"], program)
+    assert outcome.code == 90, outcome.stderr
+    assert world.questions == []
+
+
 def test_an_upgrade_to_something_else_is_not_forwarded(world: World) -> None:
     head = request("api.example.com", extra="Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")
     world.guard.run(ALLOWED, raw_http(API, 80, head))

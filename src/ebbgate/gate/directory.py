@@ -11,6 +11,7 @@ import ipaddress
 import socket
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ebbgate.host import links
@@ -31,9 +32,13 @@ class Answer:
 
 
 class Directory:
-    """One run's view of names. Bounded; lives in the gate."""
+    """One run's view of names. Bounded; lives in the gate.
 
-    def __init__(self) -> None:
+    carries_secret: whether a name must never be asked of the world, whoever wants to know it and whatever allows it.
+    """
+
+    def __init__(self, carries_secret: Callable[[str], bool]) -> None:
+        self._carries_secret = carries_secret
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Answer]] = {}
         self._handed: dict[str, dict[str, None]] = {}
@@ -47,6 +52,8 @@ class Directory:
         known = self._answers.get(name)
         if known is not None and known.until > time.monotonic():
             return known.addresses
+        if self._carries_secret(name):
+            return ()
         task = self._pending.get(name)
         if task is None:
             task = asyncio.ensure_future(self._ask(name))

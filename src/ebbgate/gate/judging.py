@@ -42,10 +42,12 @@ def _first_allowed(
 
 
 async def judge_name(policy: Policy, directory: Directory, connection: GateConnection, host: str) -> Decision:
-    """The decision about a TLS server name."""
-    known = await address_known(directory, host, connection.chosen[0])
-    port, address = connection.chosen[1], connection.chosen[0]
-    return decide(policy, Observation(Stage.NAME, Protocol.TLS, host, port, address, address_known=known))
+    """The decision about a TLS server name. The name is resolved only when a rule allows it: asking is telling."""
+    address, port = connection.chosen
+    decision = decide(policy, Observation(Stage.NAME, Protocol.TLS, host, port, address))
+    if decision.allowed and not await address_known(directory, host, address):
+        return _denied(decision, Reason.ADDRESS_MISMATCH)
+    return decision
 
 
 async def judge_request(

@@ -35,6 +35,7 @@ from ebbgate.gate.reporter import Reporter, origin_from
 from ebbgate.gate.resolver import Resolver
 from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
+from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 
@@ -63,8 +64,13 @@ class Gate:
         self.authority = new_authority(f"Ebbgate run {secrets.token_hex(4)}")
         self.engine = engine.Engine(self.authority, Path(configuration.system_bundle), self._crashed)
         connections = Connections(self.engine.abort, self.reporter.event)
+
+        def carries_secret(name: str) -> bool:
+            return configuration.enforce and bool(scanner.scan_labels(name, Place(Carrier.DNS)).findings)
+
+        directory = Directory(carries_secret)
         self.context = GateContext(
-            configuration.policy, configuration.enforce, scanner, Directory(), connections, self.reporter
+            configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter
         )
         for addon in addons:
             self.engine.add(boundary.guarded(addon(self.context), connections))

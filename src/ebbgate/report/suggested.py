@@ -24,19 +24,20 @@ _PLACES = {"header:authorization": "authorization", "header:cookie": "cookie", "
 
 def suggest(events: Iterable[Event]) -> str:
     """A policy in YAML."""
+    known = list(events)
     learned: list[Learned] = []
     asked: dict[str, None] = {}
     denied: dict[str, None] = {}
     bound: list[Bound] = []
     notes: dict[str, None] = {}
-    for event in events:
+    for event in known:
         if isinstance(event, Exchange):
             _from_exchange(event, learned, denied, bound, notes)
         elif isinstance(event, DnsQuestion):
             _from_question(event, asked, denied, notes)
         elif isinstance(event, Packet) and not event.decision.quiet:
             notes[f"never carried: {event.protocol} to {event.host or event.address} {event.port or ''}".rstrip()] = None
-    hosts = {one.host for one in learned}
+    hosts = {one.host for one in learned} | {one.host for one in known if isinstance(one, Exchange)}
     learned += [Learned(name, 443, "tls", ("GET",), count=0) for name in asked if name not in hosts]
     return suggested_policy(learned, denied=tuple(denied), bound=tuple(bound), notes=tuple(notes))
 
