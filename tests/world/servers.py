@@ -119,7 +119,7 @@ class HttpServer:
                 await writer.drain()
             return
         body = f"{self.name} got {request.method} {request.path} {request.size} {request.digest}\n".encode()
-        extra = b"Alt-Svc: h3=\":443\"\r\n" if request.path == "/h3" else b""
+        extra = b'Alt-Svc: h3=":443"\r\n' if request.path == "/h3" else b""
         writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (extra, len(body)) + body)
         await writer.drain()
 

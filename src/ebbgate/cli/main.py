@@ -35,9 +35,7 @@ def _main(
     *,
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print the version."
-        ),
+        typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Options that stand before the command."""

@@ -29,17 +29,11 @@ class OnExfiltration(StrEnum):
 
 
 def run(
-    command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="The command to run.", show_default=False)
-    ],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command to run.", show_default=False)],
     policy: Annotated[Path | None, typer.Option(help="Policy file.", metavar="FILE")] = None,
-    job: Annotated[
-        str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")
-    ] = None,
+    job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
     mode: Annotated[Mode | None, typer.Option(help="enforce (default) or audit.", show_default=False)] = None,
-    use: Annotated[
-        list[str] | None, typer.Option(help="Preset to add; see `ebbgate presets`.", metavar="PRESET")
-    ] = None,
+    use: Annotated[list[str] | None, typer.Option(help="Preset to add; see `ebbgate presets`.", metavar="PRESET")] = None,
     allow: Annotated[
         list[str] | None, typer.Option(help="Destination to allow: [http://|tcp://]HOST[:PORT].", metavar="HOST")
     ] = None,

@@ -57,7 +57,7 @@ class Inside:
             self._await("mapped")
             self._die_with(self._warden)
             init = os.fork()
-        except BaseException as problem:  # noqa: BLE001 - whatever it is, nothing may run
+        except BaseException as problem:
             self._fail(problem)
         if init == 0:
             self._run_init()
@@ -91,13 +91,13 @@ class Inside:
             self._build()
             self._send_sockets()
             release = self._await("release")
-            bundle = self._lay_trust(release)
+            self._lay_trust(release)
             selftest.prove(str(release["nonce"]))
             self._environ.update(release["variables"])
-            command = self._fork_command(bundle)
+            command = self._fork_command()
             self._ignore_terminal()
             self._send({"type": "running"})
-        except BaseException as problem:  # noqa: BLE001 - whatever it is, nothing may run
+        except BaseException as problem:
             self._fail(problem)
         self._wait_for(command)
 
@@ -145,21 +145,18 @@ class Inside:
     def _send_sockets(self) -> None:
         order = ("tcp4", "tcp6", "dns4", "dns6", "dnstcp4", "dnstcp6", "packets", "diagnostics")
         names = [name for name in order if name in self._listening]
-        channel.send_sockets(
-            self._channel, {"type": "sockets", "names": names}, [self._listening[name] for name in names]
-        )
+        channel.send_sockets(self._channel, {"type": "sockets", "names": names}, [self._listening[name] for name in names])
         for one in self._listening.values():
             one.close()
 
-    def _lay_trust(self, release: dict[str, Any]) -> str:
+    def _lay_trust(self, release: dict[str, Any]) -> None:
         files = {name: channel.receive_bytes(self._channel) or b"" for name in release["files"]}
         paths = {name: masks.guard_file(name, content) for name, content in files.items()}
         kinds = {"bundle": "ca-bundle.pem", "java": "truststore.p12"}
         for target, kind in trust.overlays():
             kernel.mount(paths[kinds[kind]], target, "", kernel.MS_BIND)
-        return paths[kinds["bundle"]]
 
-    def _fork_command(self, bundle: str) -> int:
+    def _fork_command(self) -> int:
         ready_read, ready_write = os.pipe()
         mapped_read, mapped_write = os.pipe()
         command = os.fork()
@@ -215,7 +212,7 @@ class Inside:
             self._confine()
             self._send({"type": "command"})
             os.write(ready, b"s")
-        except BaseException as problem:  # noqa: BLE001 - whatever it is, nothing may run
+        except BaseException as problem:
             self._fail(problem)
         self._execute()
 
@@ -257,9 +254,7 @@ class Inside:
         message = {
             "type": "failed",
             "title": problem.title if isinstance(problem, EbbgateError) else "the enclosure could not be built",
-            "cause": problem.cause
-            if isinstance(problem, EbbgateError)
-            else f"{type(problem).__name__}: {problem}"[:300],
+            "cause": problem.cause if isinstance(problem, EbbgateError) else f"{type(problem).__name__}: {problem}"[:300],
             "next_step": problem.next_step if isinstance(problem, EbbgateError) else "",
             "integrity": isinstance(problem, IntegrityError) or not known,
         }

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from ebbgate.errors import IntegrityError
 from ebbgate.host import links
 
-NAME = "selftest.ebbgate.invalid"  # RFC 2606: never a real name
 _TIMEOUT = 10.0  # seconds; an answer takes a few milliseconds on an idle machine
 _TXT, _IN = 16, 1
 
@@ -73,7 +72,7 @@ def _dns_tcp(server: str) -> str:
 
 def _question() -> bytes:
     """A DNS query for the self-test's TXT record (RFC 1035, section 4.1). Made by hand: no import before the command."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in NAME.split(".")) + b"\0"
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in links.SELFTEST_NAME.split(".")) + b"\0"
     return b"\xeb\xb6\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + labels + bytes([0, _TXT, 0, _IN])
 
 

@@ -14,7 +14,7 @@ from ebbgate.events.types import Event
 MAX_TEXT = 4096  # characters of one text; the longest legitimate one is a redacted command line
 MAX_ITEMS = 1024  # elements of one list; the longest legitimate one is the list of registered secrets
 _CUT = "…"
-KINDS: dict[str, type] = {one.__name__: one for one in typing.get_args(Event)}
+KINDS: dict[str, type] = {one.__name__: one for one in typing.get_args(Event.__value__)}
 
 
 def to_json(event: Event) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Incident:
     destination: "tls://host:443", "udp://address:53", "dns name"; "" when it has none. reason: of the decision.
     secret, place, encodings: of a finding, else empty. stopped: nothing of it went on; False in audit mode.
     bytes_left: payload bytes that were handed to the network in these attempts. count: attempts.
-    suggestion: the option that would allow it; "" when none would or should. detail: what happened, for kinds without destination.
+    suggestion: the option that would allow it; "" when none would or should. detail: what happened, for kinds without a
+    destination.
     """
 
     kind: Kind
@@ -206,7 +207,13 @@ def _of_the_guard(event: Event) -> list[Incident]:
         where = f" at {event.location}" if event.location else ""
         return [_plain(Kind.broken, f"{event.component} failed in {event.operation}: {event.error}{where}", event.time)]
     if isinstance(event, GateLost):
-        return [_plain(Kind.broken, f"the gate ended although the run had not ({event.how}); nothing left after that", event.time)]
+        return [
+            _plain(
+                Kind.broken,
+                f"the gate ended although the run had not ({event.how}); nothing left after that",
+                event.time,
+            )
+        ]
     if isinstance(event, RunEnded) and not event.complete:
         return [_plain(Kind.broken, "the record may lack its end", event.time)]
     return []

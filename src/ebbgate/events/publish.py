@@ -59,7 +59,9 @@ def _entropy(text: str) -> float:
 
 def printable(text: str, limit: int) -> str:
     """Text that changes nothing but itself on a terminal: control, bidi and unassigned characters shown as escapes."""
-    shown = "".join(one if _harmless(one) else one.encode("unicode_escape", "backslashreplace").decode() for one in text[: limit + 1])
+    shown = "".join(
+        one if _harmless(one) else one.encode("unicode_escape", "backslashreplace").decode() for one in text[: limit + 1]
+    )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 

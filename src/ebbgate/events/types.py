@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,8 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
+    """The first record: what was to be run, and under what."""
+
     version: str
     mode: str  # "enforce" | "audit"
     command: str  # redacted
@@ -214,15 +215,4 @@ class RunEnded:
     time: float = 0.0
 
 
-Event: TypeAlias = (
-    RunStarted
-    | Armed
-    | Exchange
-    | DnsQuestion
-    | Packet
-    | Defect
-    | GateLost
-    | Tampering
-    | CommandEnded
-    | RunEnded
-)
+type Event = RunStarted | Armed | Exchange | DnsQuestion | Packet | Defect | GateLost | Tampering | CommandEnded | RunEnded

@@ -28,9 +28,9 @@ class Authority:
     certificate: x509.Certificate
 
     def store(self) -> certs.CertStore:
-        """mitmproxy's store of leaf certificates, in memory only."""
+        """Mitmproxy's store of leaf certificates, in memory only."""
         return certs.CertStore(
-            default_privatekey=self.key,  # type: ignore[arg-type]  # annotated RSA, used as any private key
+            default_privatekey=self.key,
             default_ca=certs.Cert(self.certificate),
             default_chain_file=None,
             default_crl=b"",
@@ -46,9 +46,7 @@ class Authority:
 def new_authority(name: str) -> Authority:
     """A fresh authority. name: common name, shown by clients as the issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ebbgate")]
-    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Ebbgate")])
     now = datetime.datetime.now(datetime.UTC)
     usage = x509.KeyUsage(
         digital_signature=False,

@@ -41,7 +41,7 @@ class BodyStream:
             return []
         try:
             return self._advance(data)
-        except Exception as problem:  # noqa: BLE001 - outside of any hook, so the boundary is here
+        except Exception as problem:
             self._context.connections.report_defect(boundary.defect("BodyStream", "feed", problem))
             return self._end()
 

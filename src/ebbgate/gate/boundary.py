@@ -74,7 +74,7 @@ def guarded(addon: object, refuser: Refuser) -> object:
         hook = getattr(addon, name, None)
         if hook is not None:
             setattr(wrapped, name, _wrap(type(addon).__name__, name, hook, refuser))
-    wrapped.load = _load_nothing  # type: ignore[attr-defined]
+    wrapped.load = _load_nothing
     return wrapped
 
 
@@ -88,7 +88,7 @@ def _wrap(component: str, name: str, hook: Callable[..., Any], refuser: Refuser)
             result = hook(data)
             if inspect.isawaitable(result):
                 await result
-        except Exception as problem:  # noqa: BLE001 - the boundary: whatever it is, deny
+        except Exception as problem:
             refuse(data, component, name, problem, refuser)
 
     return inside

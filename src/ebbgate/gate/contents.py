@@ -39,7 +39,7 @@ class Contents:
         """Scan the head; decide how the body will be read."""
         draft = draft_of(flow)
         self._scan_head(flow, draft)
-        if self._context.enforce and draft.refused or draft.blocked:
+        if (self._context.enforce and draft.refused) or draft.blocked:
             self._refuse(flow, draft)
             return
         draft.bytes_out += len(http1.assemble_request_head(flow.request))
@@ -52,9 +52,7 @@ class Contents:
         if query:
             parts.append((query.encode("utf-8", "surrogateescape"), Place(Carrier.URL, "query")))
         parts += [
-            (value, Place(Carrier.HEADER, name.decode("latin-1").lower()))
-            for name, value in flow.request.headers.fields
-            if value
+            (value, Place(Carrier.HEADER, name.decode("latin-1").lower())) for name, value in flow.request.headers.fields if value
         ]
         names = b"\n".join(name for name, _value in flow.request.headers.fields)
         parts.append((names, Place(Carrier.HEADER, "")))

@@ -97,7 +97,5 @@ class Draft:
 def decision_record(decision: Decision) -> DecisionRecord:
     """A decision as journalled."""
     rule = decision.rule
-    text = (
-        "" if rule is None else f"{rule.source}:{rule.line} {rule.text}" if rule.line else f"{rule.source} {rule.text}"
-    )
+    text = "" if rule is None else f"{rule.source}:{rule.line} {rule.text}" if rule.line else f"{rule.source} {rule.text}"
     return DecisionRecord(str(decision.action), str(decision.reason), text, decision.quiet)

@@ -19,7 +19,7 @@ import socket
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, cast  # Any: signatures that mitmproxy and asyncio leave open
+from typing import Any, Literal, cast  # Any: signatures that mitmproxy and asyncio leave open
 
 from mitmproxy import connection, flow, http, options
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -30,16 +30,9 @@ from mitmproxy.platform import linux
 from mitmproxy.proxy import commands, events, layer, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, TCPLayer
-from mitmproxy.proxy.layers.http import (
-    HTTPMode,
-    HttpRequestHook,
-    HttpStream,
-    RequestData,
-    ResponseData,
-    ResponseEndOfMessage,
-    ResponseHeaders,
-    SendHttp,
-)
+from mitmproxy.proxy.layers.http import HTTPMode, HttpStream, SendHttp
+from mitmproxy.proxy.layers.http._events import RequestData, ResponseData, ResponseEndOfMessage, ResponseHeaders
+from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.layers.tls import parse_client_hello
 from mitmproxy.tls import ClientHello, TlsData
 
@@ -66,9 +59,9 @@ class GateLoop(asyncio.SelectorEventLoop):
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio names it so
         proto: int = 0,
-        flags: int = 0,  # noqa: A002
+        flags: int = 0,
     ) -> list[tuple[int, int, int, str, tuple[Any, ...]]]:
         """Vetted addresses only. gaierror for any other name."""
         vetted = DIAL.get()
@@ -109,7 +102,7 @@ class GateTls(TlsConfig):
         super().tls_start_client(tls_start)
 
     def tls_start_server(self, tls_start: TlsData) -> None:
-        server = cast(connection.Server, tls_start.conn)
+        server = cast("connection.Server", tls_start.conn)
         server.alpn_offers = [tls_start.context.client.alpn or b"http/1.1"]
         super().tls_start_server(tls_start)
 
@@ -194,7 +187,7 @@ def opaque_layer(context: Context) -> layer.Layer:
     return TCPLayer(context)
 
 
-def client_hello(data: bytes) -> ClientHello | bool | None:
+def client_hello(data: bytes) -> ClientHello | Literal[False] | None:
     """The TLS ClientHello that bytes begin with: False when they do not, None when more bytes are needed to say."""
     if not data.startswith(b"\x16\x03"[: len(data)]):
         return False
@@ -264,9 +257,7 @@ class _DefectHandler(logging.Handler):
 class Engine:
     """The running proxy core. Add addons through ``boundary.guarded`` only."""
 
-    def __init__(
-        self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]
-    ) -> None:
+    def __init__(self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]) -> None:
         self.master = Master(options.Options())
         self.server = Proxyserver()
         self.master.addons.add(self.server, GateTls(authority))
@@ -318,7 +309,7 @@ class Engine:
             return
         for end, io in list(handler.transports.items()):
             if end is not handler.client and io.writer is not None:
-                cast(asyncio.StreamWriter, io.writer).transport.abort()
+                cast("asyncio.StreamWriter", io.writer).transport.abort()
         for io in list(handler.transports.values()):
             if io.handler is not None:
                 io.handler.cancel("ended by the guard")

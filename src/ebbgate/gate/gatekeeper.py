@@ -53,9 +53,7 @@ class Gatekeeper:
         connection = self._context.connections.get(flow.client_conn.id)
         connection.judged = True
         tls = flow.client_conn.tls_established
-        draft = self._draft(
-            connection, Protocol.TLS if tls else Protocol.HTTP, "", Decision(Action.DENY, Reason.MALFORMED)
-        )
+        draft = self._draft(connection, Protocol.TLS if tls else Protocol.HTTP, "", Decision(Action.DENY, Reason.MALFORMED))
         draft.method = flow.request.method
         flow.metadata[DRAFT] = draft
         try:
@@ -77,9 +75,7 @@ class Gatekeeper:
         draft.blocked = self._context.enforce and not decision.allowed
         if draft.blocked:
             return
-        connection.permit(
-            target.host, target.port, judging.grant_for(decision, connection, enforce=self._context.enforce)
-        )
+        connection.permit(target.host, target.port, judging.grant_for(decision, connection, enforce=self._context.enforce))
         flow.request.data.host, flow.request.data.port = target.host, target.port
         flow.request.data.scheme = b"https" if target.tls else b"http"
         if not flow.request.is_http2:

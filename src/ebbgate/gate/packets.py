@@ -34,9 +34,7 @@ def record_packet(context: GateContext, message: dict[str, Any]) -> None:
     )
 
 
-def _judge(
-    context: GateContext, protocol: str, address: str, port: int, names: tuple[str, ...]
-) -> tuple[str, Decision]:
+def _judge(context: GateContext, protocol: str, address: str, port: int, names: tuple[str, ...]) -> tuple[str, Decision]:
     """(name, decision): the most lenient over the names of the address, since QUIC to an allowed host falls back to TCP."""
     kind = _PROTOCOLS.get(protocol, Protocol.OTHER)
     judged = [

@@ -48,9 +48,7 @@ _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has e
 class Gate:
     """One run's gate. The addon classes are a parameter so that tests can put a failing one among them."""
 
-    def __init__(
-        self, configuration: GateConfiguration, writer: asyncio.StreamWriter, addons: tuple[type, ...] = ADDONS
-    ) -> None:
+    def __init__(self, configuration: GateConfiguration, writer: asyncio.StreamWriter, addons: tuple[type, ...] = ADDONS) -> None:
         self._configuration = configuration
         scanner = Scanner([Secret.from_wire(wire) for wire in configuration.secrets], salt=configuration.salt)
 
@@ -69,9 +67,7 @@ class Gate:
             return configuration.enforce and bool(scanner.scan_labels(name, Place(Carrier.DNS)).findings)
 
         directory = Directory(carries_secret)
-        self.context = GateContext(
-            configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter
-        )
+        self.context = GateContext(configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter)
         for addon in addons:
             self.engine.add(boundary.guarded(addon(self.context), connections))
         self.resolver = Resolver(self.context, configuration.nonce)
@@ -105,10 +101,10 @@ class Gate:
     async def finish(self) -> None:
         """End what is open, send every record, say goodbye."""
         deadline = asyncio.get_running_loop().time() + _CLOSING_GRACE
-        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline:
+        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(0.02)
         await self.engine.stop()
-        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline + _CLOSING_GRACE:
+        while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline + _CLOSING_GRACE:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(0.02)
         await self.reporter.drain()
         self.reporter.send(
@@ -150,7 +146,7 @@ def harden() -> None:
     kernel.die_with_parent(signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft < hard else soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
 
 
 def main(descriptor: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.tls import ClientHello
 
 from ebbgate.gate import engine, judging
 from ebbgate.gate.connections import GateConnection
@@ -49,7 +50,7 @@ class Protocols:
 
     async def _first_bytes(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
         hello = engine.client_hello(data)
-        if hello:
+        if isinstance(hello, ClientHello):
             await self._tls(nextlayer, connection, hello.sni)
         elif data.startswith(_H2_PREFACE):
             nextlayer.context.client.alpn = b"h2"
@@ -90,7 +91,8 @@ class Protocols:
 
     def _await_bytes(self, nextlayer: NextLayer, connection: GateConnection) -> None:
         """Nothing can be allowed here. A client that speaks first is answered in its own protocol; a silent one is
-        waiting for a server's greeting, which never comes: close it (in audit mode, connect it to its server)."""
+        waiting for a server's greeting, which never comes: close it (in audit mode, connect it to its server).
+        """
         asyncio.get_running_loop().call_later(engine.IDLE_SINK_SECONDS, self._end_silence, nextlayer, connection)
 
     def _end_silence(self, nextlayer: NextLayer, connection: GateConnection) -> None:

@@ -96,7 +96,7 @@ class Reporter:
 
 def origin_from(message: dict[str, object]) -> Origin:
     """An origin as the warden sends it: inside an event's shape, so that one codec serves. IntegrityError if it is none."""
-    event = from_json(message["carrier"])  # type: ignore[arg-type]  # from_json checks the shape
+    event = from_json(message["carrier"])
     if not isinstance(event, Tampering):
         raise IntegrityError("an origin of an unexpected shape")
     return event.origin

@@ -21,11 +21,11 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
-from ebbgate.enclosure.selftest import NAME as SELFTEST_NAME
 from ebbgate.events.types import DnsQuestion, FindingRecord, Origin
 from ebbgate.gate import boundary, judging
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import decision_record
+from ebbgate.host.links import SELFTEST_NAME
 from ebbgate.policy.addresses import special_range
 from ebbgate.policy.decide import decide
 from ebbgate.policy.names import canonical_host
@@ -97,9 +97,7 @@ class Resolver:
         finally:
             writer.close()
 
-    async def respond(
-        self, data: bytes, transport: str, peer: tuple[str, int], server: str
-    ) -> dns.message.Message | None:
+    async def respond(self, data: bytes, transport: str, peer: tuple[str, int], server: str) -> dns.message.Message | None:
         """The answer to one question in wire format; None when it is not worth one."""
         self._in_flight += 1
         try:
@@ -109,7 +107,7 @@ class Resolver:
             return await self._respond_to(query, transport, peer, server)
         except (dns.exception.DNSException, ValueError):
             return None
-        except Exception as problem:  # noqa: BLE001 - the boundary: no answer, nothing forwarded, a defect
+        except Exception as problem:
             self._context.connections.report_defect(boundary.defect("Resolver", "respond", problem))
             return None
         finally:

@@ -28,7 +28,7 @@ class Target:
 def target_of(request: http.Request, connection: GateConnection, *, tls: bool) -> Target:
     """Destination of a request. Ambiguous when its parts disagree or cannot be parsed."""
     path = _path(request)
-    authorities = {_canonical(text, tls) for text in _authorities(request)}
+    authorities = {_canonical(text, tls=tls) for text in _authorities(request)}
     if len(authorities) > 1:
         raise Ambiguous("more than one authority")
     chosen_port = connection.chosen[1]
@@ -42,7 +42,7 @@ def target_of(request: http.Request, connection: GateConnection, *, tls: bool) -
     return Target(host, chosen_port, tls, path, mismatch)
 
 
-def _canonical(text: str, tls: bool) -> tuple[str, int | None]:
+def _canonical(text: str, *, tls: bool) -> tuple[str, int | None]:
     default = 443 if tls else 80
     host, port = canonical_authority(text, default)
     bare = text.rstrip()

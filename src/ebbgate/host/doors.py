@@ -68,7 +68,8 @@ NAMED_DOORS: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True, slots=True)
 class Doors:
     """What will be covered and what stays open. directories: covered with empty ones. sockets: covered with a file.
-    opened: paths left as they are; requested: the words by which the user asked for that, for the report."""
+    opened: paths left as they are; requested: the words by which the user asked for that, for the report.
+    """
 
     directories: tuple[str, ...]
     sockets: tuple[str, ...]
@@ -77,24 +78,18 @@ class Doors:
     requested: tuple[str, ...]
 
 
-def find_doors(
-    environ: Mapping[str, str], *, open_doors: Iterable[str] = (), as_root: bool, proc: Path = Path("/proc")
-) -> Doors:
+def find_doors(environ: Mapping[str, str], *, open_doors: Iterable[str] = (), as_root: bool, proc: Path = Path("/proc")) -> Doors:
     """Look for the doors of this machine, as the calling process sees them. PolicyError for an unknown door name."""
     requested = tuple(open_doors)
     opened = _opened(requested, environ)
-    directories = [
-        path for path in COVERED_DIRECTORIES + (ROOT_COVERED_DIRECTORIES if as_root else ()) if _real_dir(path)
-    ]
+    directories = [path for path in COVERED_DIRECTORIES + (ROOT_COVERED_DIRECTORIES if as_root else ()) if _real_dir(path)]
     found = {
         *_listening(proc),
         *_mounted(proc),
         *_named_by(environ),
         *_searched([*SEARCHED, (environ.get("HOME", "/root"), SEARCHED_IN_HOME)]),
     }
-    outside = sorted(
-        path for path in found if not _below(path, directories) and not _below(path, opened) and _is_door(path)
-    )
+    outside = sorted(path for path in found if not _below(path, directories) and not _below(path, opened) and _is_door(path))
     read_only = [path for path in ROOT_READ_ONLY if as_root and os.path.exists(path)]
     return Doors(tuple(directories), tuple(outside), tuple(read_only), tuple(opened), requested)
 

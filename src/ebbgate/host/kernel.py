@@ -44,9 +44,7 @@ def _checked(result: int, what: str) -> int:
 def mount(source: str, target: str | Path, fstype: str, flags: int, data: str = "") -> None:
     """mount(2) in the calling thread's mount namespace."""
     _checked(
-        _libc.mount(
-            source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None
-        ),
+        _libc.mount(source.encode(), os.fsencode(target), fstype.encode() or None, ctypes.c_ulong(flags), data.encode() or None),
         f"mount on {target}",
     )
 

@@ -16,6 +16,7 @@ ADDRESS_V4, GATEWAY_V4 = "198.18.0.2", "198.18.0.1"
 ADDRESS_V6, GATEWAY_V6 = "fd65:6262:6761::2", "fd65:6262:6761::1"
 SINKHOLE_V4 = "198.19.0.0/16"  # answers for names that are never asked of the world
 SINKHOLE_V6 = "fd65:6262:6761:1::/64"
+SELFTEST_NAME = "selftest.ebbgate.invalid"  # RFC 2606: never a real name
 SELFTEST_V4, SELFTEST_V6, SELFTEST_PORT = "198.18.255.254", "fd65:6262:6761:ffff::1", 9
 
 
@@ -41,6 +42,4 @@ def bring_up(*, ip: str) -> None:
         [ip, "-batch", "-"], input="\n".join(commands).encode() + b"\n", capture_output=True, timeout=20, check=False
     )
     if done.returncode:
-        raise PlatformError(
-            "the enclosure's network could not be set up", done.stderr.decode(errors="replace").strip()[:500], ""
-        )
+        raise PlatformError("the enclosure's network could not be set up", done.stderr.decode(errors="replace").strip()[:500], "")

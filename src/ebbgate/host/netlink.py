@@ -129,7 +129,8 @@ def _collect(data: bytes, found: list[tuple[int, SocketOwner]]) -> bool:
 @dataclass(frozen=True, slots=True)
 class RefusedPacket:
     """Headers of a packet that the enclosure refused. port, source_port: 0 where the protocol has none; for ICMP echo
-    ``source_port`` is the identifier, which a ping socket is bound to."""
+    ``source_port`` is the identifier, which a ping socket is bound to.
+    """
 
     protocol: str
     family: int

@@ -13,6 +13,19 @@ PACKET_GROUP = 2651  # NFLOG group of refused packets; any number, the namespace
 SNAPLEN = 96  # bytes of a refused packet that are read: headers only, never its payload
 
 
+# What the kernel itself sends on an interface that comes up.
+_KERNEL_CHATTER = (
+    "mld-listener-query",
+    "mld-listener-report",
+    "mld-listener-done",
+    "mld2-listener-report",
+    "nd-router-solicit",
+    "nd-router-advert",
+    "nd-neighbor-solicit",
+    "nd-neighbor-advert",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SealedPorts:
     """Ports on 127.0.0.1 and ::1 of the enclosure where the gate listens."""
@@ -48,7 +61,7 @@ def sealed_ruleset(ports: SealedPorts, *, redirect_loopback_dns: bool = False) -
     ip daddr 127.0.0.0/8 accept
     ip6 daddr ::1 accept
     ip protocol igmp drop
-    icmpv6 type {{ mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert }} drop
+    icmpv6 type {{ {", ".join(_KERNEL_CHATTER)} }} drop
     log group {PACKET_GROUP} snaplen {SNAPLEN}
     reject with icmpx type admin-prohibited
   }}

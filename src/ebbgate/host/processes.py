@@ -58,9 +58,7 @@ def owner_of(inode: int, pids: list[int], *, proc: Path = Path("/proc")) -> int 
     return None
 
 
-def describe(
-    pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")
-) -> Process | None:
+def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")) -> Process | None:
     """A process as the record shows it; None when it is gone."""
     base = proc / str(pid)
     try:
@@ -85,9 +83,7 @@ def parent(pid: int, *, proc: Path = Path("/proc")) -> int:
     return int(text.rpartition(")")[2].split()[1])
 
 
-def origin(
-    pid: int, init_pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")
-) -> Origin:
+def origin(pid: int, init_pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")) -> Origin:
     """A process and its ancestors up to (not including) the workload's init."""
     chain: list[Process] = []
     current = pid

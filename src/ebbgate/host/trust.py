@@ -84,10 +84,10 @@ def variables(environ: Mapping[str, str], bundle: str, java_store: str) -> dict[
     return changed
 
 
-def overlays(java_store: bool = True) -> list[tuple[str, str]]:
+def overlays() -> list[tuple[str, str]]:
     """(real path, "bundle" or "java") of the system files that the enclosure lays its own over, each once."""
     found: dict[str, str] = {}
-    for kind, paths in (("bundle", SYSTEM_BUNDLES), ("java", JAVA_STORES if java_store else ())):
+    for kind, paths in (("bundle", SYSTEM_BUNDLES), ("java", JAVA_STORES)):
         for path in paths:
             if os.path.isfile(path):
                 found[str(Path(path).resolve())] = kind

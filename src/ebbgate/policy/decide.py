@@ -23,7 +23,7 @@ def decide(policy: Policy, observation: Observation) -> Decision:
     """Judge one observation. Never raises: a failure is a denial with reason ``defect``."""
     try:
         return _decide(policy, observation)
-    except Exception:  # noqa: BLE001 - the promise of this function
+    except Exception:
         return Decision(Action.DENY, Reason.DEFECT)
 
 
@@ -60,7 +60,7 @@ def _deny_applies(entry: Entry, seen: Observation) -> bool:
     return not entry.ports if seen.stage is Stage.DNS else not entry.ports or seen.port in entry.ports
 
 
-def _why_not(entry: Entry, seen: Observation) -> Reason | None:
+def _why_not(entry: Entry, seen: Observation) -> Reason | None:  # noqa: PLR0911 - one return for each reason
     """Why an entry whose host matches does not allow it; None when it does."""
     if seen.stage is Stage.DNS:
         return None

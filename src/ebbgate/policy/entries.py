@@ -15,7 +15,21 @@ from ebbgate.policy.yaml_source import Mapping, Node, Problem, Scalar, Sequence
 
 ENTRY_KEYS = ("host", "cidr", "port", "protocol", "methods", "paths", "tls", "reason")
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "MKCOL", "COPY", "MOVE")
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "REPORT",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
 # Suffixes below which anybody can have a name, but which are on no public suffix list.
 SHARED_PLATFORMS = frozenset(
     {"amazonaws.com", "azure.com", "windows.net", "cloudapp.net", "googleapis.com", "googleusercontent.com",

@@ -81,9 +81,7 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
 
 def _add_option(draft: _Draft, text: str, option: str, *, deny: bool) -> None:
     entry, problems = option_entry(text, option, deny=deny)
-    draft.problems += [
-        Problem(f"{option} {text}", one.line, one.column, one.message, one.fix) for one in problems
-    ]
+    draft.problems += [Problem(f"{option} {text}", one.line, one.column, one.message, one.fix) for one in problems]
     if entry is not None:
         (draft.deny if deny else draft.allow).append(entry)
     if option not in draft.sources:

@@ -157,7 +157,7 @@ class _Builder:
             self._refuse(event, "an anchor", "write the value out, or quote it if it begins with &")
         if getattr(event, "tag", None):
             self._refuse(event, f"a tag ({event.tag})", "remove it, or quote the value if it begins with !")  # type: ignore[attr-defined]
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        line, column = _position(event)
         if isinstance(event, yaml.ScalarEvent):
             return Scalar(event.value, line, column, event.style is None)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -189,5 +189,10 @@ class _Builder:
         return Mapping(tuple(pairs), line, column)
 
     def _refuse(self, event: yaml.Event, what: str, fix: str) -> None:
-        mark = event.start_mark
-        raise PolicyProblems([Problem(self._source, mark.line + 1, mark.column + 1, f"{what} is not allowed here", fix)])
+        line, column = _position(event)
+        raise PolicyProblems([Problem(self._source, line, column, f"{what} is not allowed here", fix)])
+
+
+def _position(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)

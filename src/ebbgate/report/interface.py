@@ -90,8 +90,8 @@ def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
     known = list(events)
     started = next((one for one in known if isinstance(one, RunStarted)), RunStarted("", "enforce", "", (), "", ()))
     armed = next((one.seconds for one in known if isinstance(one, Armed)), 0.0)
-    command = next((one for one in known if isinstance(one, CommandEnded)), CommandEnded(1, False, 0.0))  # noqa: FBT003
-    ended = next((one for one in known if isinstance(one, RunEnded)), RunEnded(False, 0, 0))  # noqa: FBT003
+    command = next((one for one in known if isinstance(one, CommandEnded)), CommandEnded(1, False, 0.0))
+    ended = next((one for one in known if isinstance(one, RunEnded)), RunEnded(False, 0, 0))
     return RunReport(
         verdict=verdict(known),
         exit_code=exit_code,

@@ -50,7 +50,9 @@ def _from_exchange(
     leaks = [finding for finding in event.findings if not finding.permitted]
     for leak in leaks:
         place = _PLACES.get(leak.place, leak.place)
-        notes[f"not suggested: {host} was sent the secret {leak.secret} ({place}); if that is right, bind it under secrets:"] = None
+        notes[f"not suggested: {host} was sent the secret {leak.secret} ({place}); if that is right, bind it under secrets:"] = (
+            None
+        )
     if leaks or not is_whole(host):
         return
     if reason == Reason.EXPLICIT_DENY:
@@ -65,9 +67,7 @@ def _from_exchange(
     passthrough = event.decision.rule.endswith(" passthrough")
     learned.append(Learned(host, event.port, event.protocol, methods, cidrs, passthrough=passthrough))
     bound += [
-        Bound(finding.secret, host, _PLACES.get(finding.place, finding.place))
-        for finding in event.findings
-        if finding.permitted
+        Bound(finding.secret, host, _PLACES.get(finding.place, finding.place)) for finding in event.findings if finding.permitted
     ]
 
 

@@ -45,7 +45,7 @@ _REASONS = {
 
 def render(report: RunReport, stream: TextIO, *, color: bool | None = None) -> None:
     """Print the report. color: None decides by the stream, NO_COLOR and TERM."""
-    console = _console(stream, color)
+    console = _console(stream, color=color)
     with console.capture() as captured:
         _everything(console, report)
     stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
@@ -62,7 +62,7 @@ def _everything(console: Console, report: RunReport) -> None:
     _notes(console, report)
 
 
-def _console(stream: TextIO, color: bool | None) -> Console:
+def _console(stream: TextIO, *, color: bool | None) -> Console:
     terminal = stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
     colored = (terminal and not os.environ.get("NO_COLOR")) if color is None else color
     return Console(

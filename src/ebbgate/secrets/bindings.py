@@ -26,11 +26,11 @@ class Binding(Protocol):
     """As ``policy.model.SecretBinding``."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - the secret's name
+    def name(self) -> str: ...
     @property
-    def to(self) -> Sequence[HostPattern]: ...  # noqa: D102 - its hosts
+    def to(self) -> Sequence[HostPattern]: ...
     @property
-    def places(self) -> Sequence[str]: ...  # noqa: D102 - its places there
+    def places(self) -> Sequence[str]: ...
 
 
 def permitted(bindings: Sequence[Binding], finding: Finding, host: str, scheme_is_tls: bool) -> bool:  # noqa: FBT001
@@ -42,10 +42,7 @@ def permitted(bindings: Sequence[Binding], finding: Finding, host: str, scheme_i
         return False
     own = [binding for binding in bindings if binding.name == finding.secret]
     if own:
-        return any(
-            any(pattern.matches(host) for pattern in binding.to) and _in_place(binding.places, finding)
-            for binding in own
-        )
+        return any(any(pattern.matches(host) for pattern in binding.to) and _in_place(binding.places, finding) for binding in own)
     default = DEFAULTS.get(finding.secret)
     return default is not None and _host_listed(default.hosts, host) and _in_place(default.places, finding)
 

@@ -85,7 +85,7 @@ def _zlib(bits: int) -> Callable[[bytes], tuple[bytes, bytes]]:
 
 
 def _deflate() -> Callable[[bytes], tuple[bytes, bytes]]:
-    """"deflate" means zlib format; some clients send it raw (RFC 9110, 8.4.1.2)."""
+    """By name zlib format; some clients send it raw (RFC 9110, 8.4.1.2)."""
     state: list[Callable[[bytes], tuple[bytes, bytes]]] = []
 
     def step(data: bytes) -> tuple[bytes, bytes]:

@@ -37,9 +37,7 @@ _URL_PASSWORD = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@")
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def secrets_from(
-    environ: Mapping[str, str], named: Sequence[str], *, bound: Sequence[str]
-) -> tuple[list[Secret], list[str]]:
+def secrets_from(environ: Mapping[str, str], named: Sequence[str], *, bound: Sequence[str]) -> tuple[list[Secret], list[str]]:
     """(secrets, warnings). PolicyError when a named variable is missing or too short to be recognised."""
     found: dict[str, Secret] = {}
     warnings: list[str] = []
@@ -54,9 +52,9 @@ def secrets_from(
         secret = value if _looks_named_secret(name) else _password_in_url(value)
         if name not in found and secret is not None and is_recognisable(secret):
             found[name] = Secret(name, os.fsencode(secret.strip()), "environment")
-    for secret in found.values():
-        if secret.origin != "environment" and not is_recognisable(os.fsdecode(secret.reveal())):
-            warnings.append(f"{secret.name} is short or simple: expect false alarms")
+    for one in found.values():
+        if one.origin != "environment" and not is_recognisable(os.fsdecode(one.reveal())):
+            warnings.append(f"{one.name} is short or simple: expect false alarms")
     return list(found.values()), warnings
 
 

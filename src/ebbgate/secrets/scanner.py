@@ -72,7 +72,10 @@ class Scanner:
         found: list[Finding] = []
         for data in dict.fromkeys((text.replace(b".", b""), text.replace(b".", b"").translate(_SEPARATE_LABELS))):
             found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._folded.search(data)[0])]
-        found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._automaton.search(host.encode("utf-8", "surrogateescape"))[0])]
+        found += [
+            self._finding(hit, place, (), 0)
+            for hit in first_of_each(self._automaton.search(host.encode("utf-8", "surrogateescape"))[0])
+        ]
         return ScanResult(tuple(_distinct(found)), "", len(text))
 
     def redact(self, text: str) -> str:
@@ -92,7 +95,10 @@ class Scanner:
         for hit in self._automaton.search(data)[0]:
             if hit.end <= position:
                 continue
-            parts += [data[position : max(position, hit.start)], b"[%s]" % self._secrets[hit.needle.owner].name.encode()]
+            parts += [
+                data[position : max(position, hit.start)],
+                b"[%s]" % self._secrets[hit.needle.owner].name.encode(),
+            ]
             position = hit.end
         return b"".join([*parts, data[position:]])
 
@@ -133,9 +139,7 @@ class StreamScan:
     alongside; a compressed chunk leaves when nothing is open in what it inflated to.
     """
 
-    def __init__(
-        self, scanner: Scanner, automaton: Automaton, place: Place, codings: list[str], *, interactive: bool
-    ) -> None:
+    def __init__(self, scanner: Scanner, automaton: Automaton, place: Place, codings: list[str], *, interactive: bool) -> None:
         self._scanner, self._automaton, self._place = scanner, automaton, place
         self._interactive = interactive
         self._buffer = b""

@@ -40,7 +40,7 @@ class Secret:
             raise ValueError("not a secret")
         name, value, origin = wire
         if not isinstance(name, str) or not isinstance(value, bytes) or not isinstance(origin, str):
-            raise ValueError("not a secret")  # noqa: TRY004 - the type is the value's shape
+            raise ValueError("not a secret")
         return cls(name, value, origin)
 
     def __repr__(self) -> str:

@@ -124,7 +124,7 @@ def _decoded(view: View, budget: Budget) -> Iterator[View]:
                     return
         except inflate.BoundReached:
             budget.spent = "decode budget"
-        except Exception:  # noqa: BLE001 - a decoder that fails on hostile input: this reading is missing, and said to be
+        except Exception:
             budget.spent = f"{name} decoder failed"
 
 

@@ -17,9 +17,7 @@ class Attribution:
     guess, when everything that could have been the sender has ended already.
     """
 
-    def __init__(
-        self, init_pid: int, diagnostics: socket.socket, redact: Callable[[str], str], command: Process
-    ) -> None:
+    def __init__(self, init_pid: int, diagnostics: socket.socket, redact: Callable[[str], str], command: Process) -> None:
         self._init, self._diagnostics, self._redact = init_pid, diagnostics, redact
         self._command = command
 

@@ -17,7 +17,7 @@ from ebbgate.host import channel
 from ebbgate.host.trust import TrustFiles
 
 if TYPE_CHECKING:
-    from ebbgate.gate.process import GateConfiguration
+    from ebbgate.gate.configuration import GateConfiguration
 
 # What the gate may see of the environment: where trust and names come from, and no values that could be secrets.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES")

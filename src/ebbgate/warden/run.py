@@ -93,7 +93,7 @@ class Run:
         except IntegrityError as problem:
             self._enclosure.kill()
             self._journal.append(Defect("Run", problem.title, "IntegrityError", problem.cause, time.time()))
-        except Exception as problem:  # noqa: BLE001 - the supervisor failed: end the command, then say so
+        except Exception as problem:
             self._enclosure.kill()
             self._journal.append(Defect("Run", "supervise", type(problem).__name__, _place(problem), time.time()))
         finally:
@@ -249,9 +249,7 @@ class Run:
         if not complete:
             for event in self._packets.events(enforced=self._request.enforce):
                 self._journal.append(event)
-        self._journal.append(
-            CommandEnded(self._code if self._code is not None else 1, self._killed_by_guard, seconds, now)
-        )
+        self._journal.append(CommandEnded(self._code if self._code is not None else 1, self._killed_by_guard, seconds, now))
         goodbye = self._goodbye or {}
         dropped = int(goodbye.get("dropped", 0)) + self._packets.lost
         self._journal.append(RunEnded(complete, int(goodbye.get("uninspected", 0)), dropped, now))

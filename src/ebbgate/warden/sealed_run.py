@@ -70,9 +70,7 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     if not options.command:
         raise PolicyError("no command to run", "", "ebbgate run [options] -- COMMAND...")
     files = [options.policy] if options.policy else []
-    policy = load_policy(
-        files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny
-    )
+    policy = load_policy(files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny)
     bound = [binding.name for binding in policy.bindings]
     known, warnings = secrets_from(environ, options.secrets, bound=bound)
     for warning in warnings:
@@ -96,9 +94,7 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
         return _conclude(options, policy, journal, code, directory, stream)
 
 
-def _conclude(
-    options: Options, policy: Policy, journal: Journal, code: int, directory: int | None, stream: TextIO
-) -> int:
+def _conclude(options: Options, policy: Policy, journal: Journal, code: int, directory: int | None, stream: TextIO) -> int:
     found = verdict(journal.events)
     ending = exit_code(found, mode=policy.mode, command_code=code, on_exfiltration=options.on_exfiltration)
     try:
@@ -107,15 +103,13 @@ def _conclude(
             write_reports(Path(f"/proc/self/fd/{directory}"), report)
         if not options.quiet or found is not Verdict.clean:
             render(report, stream)
-    except Exception as problem:  # noqa: BLE001 - the run is judged; a report that fails must not make it look better
+    except Exception as problem:
         print(f"ebbgate: {found}, but the report failed: {type(problem).__name__}", file=stream)
         return BROKEN if found is Verdict.clean else ending
     return ending
 
 
-def _started(
-    options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors
-) -> RunStarted:
+def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors) -> RunStarted:
     bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
     return RunStarted(
         version=__version__,
@@ -124,8 +118,7 @@ def _started(
         policy=policy.sources,
         policy_digest=policy.digest,
         secrets=tuple(
-            SecretInfo(secret.name, secret.fingerprint(salt), secret.origin, bindings.get(secret.name, ()))
-            for secret in known
+            SecretInfo(secret.name, secret.fingerprint(salt), secret.origin, bindings.get(secret.name, ())) for secret in known
         ),
         doors_opened=doors.requested,
         time=time.time(),
