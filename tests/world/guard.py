@@ -98,8 +98,8 @@ class Guard:
         )
         return Outcome(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
-    def command_line(self, options: list[str], command: list[str]) -> list[str]:
-        return [sys.executable, "-m", "ebbgate", "run", *options, "--", *command]
+    def command_line(self, options: list[str], command: list[str], *, program: list[str] | None = None) -> list[str]:
+        return [*(program or [sys.executable, "-m", "ebbgate"]), "run", *options, "--", *command]
 
     def run(
         self,
@@ -111,13 +111,14 @@ class Guard:
         timeout: float = 90,
         report: bool = True,
         stdin: bytes | None = None,
+        program: list[str] | None = None,
     ) -> Outcome:
         directory = Path(tempfile.mkdtemp(prefix="report-", dir=self._directory))
         directory.chmod(0o777)
         target = directory / "r"
         given = [*(["--report", str(target)] if report else []), *options]
         done = subprocess.run(
-            self.entering(self.command_line(given, command), user=user),
+            self.entering(self.command_line(given, command, program=program), user=user),
             env=self.environment(env),
             capture_output=True,
             timeout=timeout,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import socket
 import ssl
 from dataclasses import dataclass, field
 
+WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 KEPT = 4 << 20  # bytes of one connection that are kept; the rest is hashed and counted
 TAIL = 1 << 16
 
@@ -53,7 +55,9 @@ class HttpServer:
         self.connections.append(seen)
         try:
             while await self._one(reader, writer, seen):
-                pass
+                if seen.requests[-1].headers.get("upgrade", "").lower() == "websocket":
+                    await self._websocket(reader, writer, seen)
+                    return
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError, ValueError, TimeoutError):
             pass
         finally:
@@ -80,6 +84,23 @@ class HttpServer:
         request.complete = True
         await self._answer(writer, request)
         return headers.get("connection", "").lower() != "close"
+
+    async def _websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Connection) -> None:
+        """Frames from clients are masked (RFC 6455, 5.2); each message is noted unmasked and answered with its length."""
+        while True:
+            first, second = await reader.readexactly(2)
+            size = second & 127
+            if size > 125:
+                size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+            mask = await reader.readexactly(4)
+            data = bytes(byte ^ mask[place % 4] for place, byte in enumerate(await reader.readexactly(size)))
+            if first & 15 == 8:
+                writer.write(b"\x88\x00")
+                return
+            seen.note(data)
+            answer = b"ack %d" % size
+            writer.write(bytes([0x81, len(answer)]) + answer)
+            await writer.drain()
 
     async def _body(self, reader: asyncio.StreamReader, seen: Connection, request: Request) -> None:
         digest = hashlib.sha256()
@@ -110,6 +131,12 @@ class HttpServer:
             await take(int(request.headers["content-length"]))
 
     async def _answer(self, writer: asyncio.StreamWriter, request: Request) -> None:
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            accept = hashlib.sha1((request.headers["sec-websocket-key"] + WEBSOCKET_GUID).encode()).digest()
+            head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            writer.write(head + b"Sec-WebSocket-Accept: " + base64.b64encode(accept) + b"\r\n\r\n")
+            await writer.drain()
+            return
         if request.path.startswith("/bytes/"):
             count = int(request.path.split("/")[2].partition("?")[0])
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % count)

@@ -313,6 +313,8 @@ class Engine:
         for io in list(handler.transports.values()):
             if io.handler is not None:
                 io.handler.cancel("ended by the guard")
+            if io.writer is not None:
+                io.writer.close()  # a handler that is cancelled before it first ran closes nothing
 
 
 def kill_flow(target: flow.Flow) -> None:
