@@ -55,12 +55,15 @@ def test_the_gate_is_killed_in_the_middle_of_a_download(world: World) -> None:
 
 def test_the_gate_hangs(world: World) -> None:
     """A stopped gate forwards nothing; a command that waits for it is the user's to end, and the record says what is missing."""
-    run, _directory = start(world, ["sh", "-c", "curl -sS -m 3 https://api.example.com/; exit 0"])
+    run, _directory = start(
+        world, ["sh", "-c", "curl -sS https://api.example.com/first; curl -sS -m 2 https://api.example.com/second; exit 0"]
+    )
     gate = gate_of(run)
+    wait_for_download(world)
     os.kill(gate, signal.SIGSTOP)
     _out, err = run.communicate(timeout=120)
     assert run.returncode == 93, err.decode()
-    assert world.connections == []
+    assert [request.path for one in world.connections for request in one.requests] == ["/first"]
 
 
 def test_the_warden_is_killed(world: World) -> None:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.sealed import SealedEnclosure, Workload
-from ebbgate.errors import IntegrityError
+from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.events.codec import from_json, to_json
 from ebbgate.events.journal import Journal
 from ebbgate.events.types import (
@@ -77,6 +77,7 @@ class Run:
         self._gate: GateProcess | None = None
         self._began = time.monotonic()
         self._command_began = self._began
+        self._armed = False
         self._code: int | None = None
         self._killed_by_guard = False
         self._goodbye: dict[str, Any] | None = None
@@ -90,6 +91,10 @@ class Run:
         try:
             self._arm(gate)
             self._loop(gate)
+        except PlatformError:
+            if self._armed:
+                raise IntegrityError("the machine failed while the command ran") from None
+            raise  # nothing was run
         except IntegrityError as problem:
             self._enclosure.kill()
             self._journal.append(Defect("Run", problem.title, "IntegrityError", problem.cause, time.time()))
@@ -134,6 +139,7 @@ class Run:
             configuration.nonce,
         )
         self._command_began = time.monotonic()
+        self._armed = True
         self._journal.append(Armed(round(self._command_began - self._began, 3), "sealed", time.time()))
 
     def _take_signals(self) -> int:
