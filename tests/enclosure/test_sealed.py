@@ -15,6 +15,7 @@ import pytest
 
 from tests.attacks.programs import PYTHON
 from tests.world import World
+from tests.world.guard import lay_open
 from tests.world.internet import EVIL
 from tests.world.watch import descendants
 
@@ -98,8 +99,7 @@ def test_doors_to_programs_outside_are_masked(world: World, user: int | None, pl
     """The server stands in the same network namespace as the guard, so that abstract sockets count too."""
     if place.startswith("/run"):
         (tmp_path / "run").mkdir()
-        for one in [tmp_path, *list(tmp_path.parents)[:2]]:
-            one.chmod(0o755)
+        lay_open(tmp_path)
     path = place.replace("@", "\0")
     real = str(tmp_path / place.lstrip("/")) if place.startswith("/run") else path
     if not path.startswith("\0"):

@@ -12,7 +12,7 @@ from ebbgate.gate import boundary
 from ebbgate.gate.process import ADDONS
 from tests.attacks.programs import PYTHON, python, send_tcp
 from tests.world import World
-from tests.world.guard import ROOT
+from tests.world.guard import ROOT, lay_open
 from tests.world.internet import API, MIRROR
 
 HOOKS = [(addon.__module__, addon.__name__, hook) for addon in ADDONS for hook in boundary.HOOKS if hasattr(addon, hook)]
@@ -59,8 +59,7 @@ def broken_copy(tmp_path: Path, module: str, text: str) -> list[str]:
     shutil.copytree(ROOT / "src" / "ebbgate", tmp_path / "ebbgate", ignore=shutil.ignore_patterns("__pycache__"))
     file = tmp_path / Path(*module.split(".")).with_suffix(".py")
     file.write_text(file.read_text() + text)
-    for path in [tmp_path, *tmp_path.parents][:4]:
-        path.chmod(0o755)
+    lay_open(tmp_path)
     start = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from ebbgate.cli.main import run; run()"
     return [sys.executable, "-c", start]
 

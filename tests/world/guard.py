@@ -82,7 +82,7 @@ class Guard:
         """A command line that runs a command in the world."""
         script = _PREPARE
         if user is not None:
-            script += _opened()
+            script += opened()
         switch = f"setpriv --reuid {user} --regid {user} --clear-groups -- " if user is not None else ""
         script += f"exec {switch}{shlex.join(command)}\n"
         return ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self._namespace}", "unshare", "--mount", "sh", "-c", script]
@@ -133,10 +133,20 @@ class Guard:
         return outcome
 
 
-def _opened() -> str:
+def opened() -> str:
+    """Shell text that lays open what an ordinary user needs to run our interpreter and package."""
     text = ""
     for path in {Path(sys.executable).resolve().parent.parent, ROOT}:
         closed = next((one for one in reversed(path.parents) if not one.stat().st_mode & 0o001), None)
         if closed is not None:
-            text += _OPEN.format(closed=shlex.quote(str(closed)), keep=shlex.quote(str(path)))
+            keep = closed / path.relative_to(closed).parts[0]
+            text += _OPEN.format(closed=shlex.quote(str(closed)), keep=shlex.quote(str(keep)))
     return text
+
+
+def lay_open(path: Path) -> None:
+    """Let anybody enter a test's directory, up to (not including) the system's temporary directory."""
+    for one in [path, *path.parents]:
+        if one == Path(tempfile.gettempdir()).resolve():
+            return
+        one.chmod(0o755)
