@@ -94,7 +94,9 @@ def _unix_server(path: str, answer: bytes = b"door") -> socket.socket:
 _KNOCK = "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1].replace('@', chr(0)))\nprint(s.recv(9))"
 
 
-@pytest.mark.parametrize("place", ["/run/docker.sock", "/run/some-daemon/api.sock", "/tmp/ebbgate-test-relay.sock", "@ebbgate-test-abstract"])
+@pytest.mark.parametrize(
+    "place", ["/run/docker.sock", "/run/some-daemon/api.sock", "/tmp/ebbgate-test-relay.sock", "@ebbgate-test-abstract"]
+)
 def test_doors_to_programs_outside_are_masked(world: World, user: int | None, place: str, tmp_path: Path) -> None:
     """The server stands in the same network namespace as the guard, so that abstract sockets count too."""
     if place.startswith("/run"):
@@ -153,7 +155,9 @@ ESCAPES = {
     "typing into the terminal": f"{PYTHON} -c 'import fcntl, os; fcntl.ioctl(os.openpty()[1], 0x5412, b\"x\")'",
     "see processes outside": "test $(ls -d /proc/[0-9]* | wc -l) -gt 12",
     "change the guard's code": f"touch {Path(sys.prefix).resolve()}/lib/python3.12/site-packages/mitmproxy/x",
-    "change the guard's own package": "touch $(python3 -c 'print(1)' >/dev/null; echo " + str(Path(__file__).parents[2] / "src/ebbgate/x") + ")",
+    "change the guard's own package": "touch $(python3 -c 'print(1)' >/dev/null; echo "
+    + str(Path(__file__).parents[2] / "src/ebbgate/x")
+    + ")",
     "open a disk": "test -e /dev/vda -o -e /dev/sda -o -e /dev/mem",
 }
 
@@ -168,7 +172,7 @@ def test_root_in_a_namespace_of_its_own_still_reaches_nothing(world: World) -> N
     """All capabilities in a user namespace of one's own, all rules flushed there: there is no interface to the world."""
     script = (
         "unshare --user --map-root-user --net --mount sh -c "
-        f"'ip link set lo up; nft flush ruleset; {PYTHON} -c \"import socket; socket.create_connection((\\\"{EVIL}\\\", 80), 2)\"'"
+        f'\'ip link set lo up; nft flush ruleset; {PYTHON} -c "import socket; socket.create_connection((\\"{EVIL}\\", 80), 2)"\''
     )
     outcome = world.guard.run([], ["sh", "-c", script])
     assert outcome.code != 0
@@ -257,7 +261,9 @@ def test_where_namespaces_are_forbidden_the_setting_is_named(world: World) -> No
 
     script = f"echo 0 > /proc/sys/user/max_user_namespaces; exec {shlex.join(line)}"
     command = ["unshare", "--user", "--map-root-user", "sh", "-c", script]
-    done = subprocess.run(world.guard.entering(command), env=world.guard.environment(), capture_output=True, timeout=60, check=False, cwd="/")
+    done = subprocess.run(
+        world.guard.entering(command), env=world.guard.environment(), capture_output=True, timeout=60, check=False, cwd="/"
+    )
     assert done.returncode == 3, done.stderr.decode()
     assert b"user.max_user_namespaces" in done.stderr
     assert b"sudo" in done.stderr

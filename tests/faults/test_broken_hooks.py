@@ -37,7 +37,7 @@ _WEBSOCKET = [
     "    s.send('payload')\n    print(s.recv(timeout=5))",
 ]
 _HANGS_UP = ["curl", "-sS", "--cacert", "/dev/null", "https://api.example.com/"]
-# What makes each hook run, if not an ordinary request. 
+# What makes each hook run, if not an ordinary request.
 TRIGGERS = {
     "tls_failed_client": _HANGS_UP,
     "websocket_start": _WEBSOCKET,
@@ -71,9 +71,7 @@ def test_an_exception_in_a_hook_denies(world: World, tmp_path: Path, module: str
     world.names["gone.example.com"] = ("203.0.113.99",)
     policy = world.directory / "faults.yml"
     policy.write_text(POLICY.replace("- api", "- gone.example.com\n  - api"))
-    outcome = world.guard.run(
-        ["--policy", str(policy)], TRIGGERS.get(hook, _HTTPS), program=program, timeout=60
-    )
+    outcome = world.guard.run(["--policy", str(policy)], TRIGGERS.get(hook, _HTTPS), program=program, timeout=60)
     assert outcome.code == 93, outcome.stderr
     assert "text-of-the-exception" not in outcome.everything_written().decode()
     assert f"{addon} failed in {hook}: RuntimeError" in outcome.stderr
@@ -88,16 +86,16 @@ def test_an_exception_in_the_resolver_answers_nothing(world: World, tmp_path: Pa
     program = broken_copy(
         tmp_path, "ebbgate.gate.resolver", "\n\ndef _boom(*_):\n    raise RuntimeError\n\nResolver._decide = _boom\n"
     )
-    outcome = world.guard.run(["--allow", "api.example.com"], ["curl", "-sS", "--max-time", "3", "https://api.example.com/"], program=program)
+    outcome = world.guard.run(
+        ["--allow", "api.example.com"], ["curl", "-sS", "--max-time", "3", "https://api.example.com/"], program=program
+    )
     assert outcome.code == 93
     assert world.connections == []
     assert world.questions == []
 
 
 def test_an_exception_in_the_decision_denies(world: World, tmp_path: Path) -> None:
-    program = broken_copy(
-        tmp_path, "ebbgate.policy.decide", "\n\ndef _boom(*_):\n    raise RuntimeError\n\n_decide = _boom\n"
-    )
+    program = broken_copy(tmp_path, "ebbgate.policy.decide", "\n\ndef _boom(*_):\n    raise RuntimeError\n\n_decide = _boom\n")
     outcome = world.guard.run(["--allow", "api.example.com"], _HTTPS, program=program)
     assert outcome.code in (90, 93)
     assert world.connections == []
@@ -116,7 +114,9 @@ def test_an_exception_in_the_scanner_denies(world: World, tmp_path: Path) -> Non
 def test_an_exception_in_the_warden_ends_the_command(world: World, tmp_path: Path) -> None:
     text = "\n\ndef _boom(*_, **__):\n    raise RuntimeError\n\nRun._record = _boom\n"
     program = broken_copy(tmp_path, "ebbgate.warden.run", text)
-    outcome = world.guard.run(["--allow", "api.example.com"], ["sh", "-c", "curl -sS https://api.example.com/; sleep 60"], program=program, timeout=40)
+    outcome = world.guard.run(
+        ["--allow", "api.example.com"], ["sh", "-c", "curl -sS https://api.example.com/; sleep 60"], program=program, timeout=40
+    )
     assert outcome.code == 93, outcome.stderr
 
 

@@ -93,9 +93,14 @@ def test_a_full_disk_is_a_broken_guard(world: World) -> None:
     """events.jsonl on a full file system: the run is not called clean."""
     directory = world.directory / "full"
     directory.mkdir(exist_ok=True)
-    line = world.guard.command_line(["--report", str(directory), "--allow", "api.example.com"], ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do curl -sS https://api.example.com/$i; done"])
+    line = world.guard.command_line(
+        ["--report", str(directory), "--allow", "api.example.com"],
+        ["sh", "-c", "for i in 1 2 3 4 5 6 7 8; do curl -sS https://api.example.com/$i; done"],
+    )
     mount = ["sh", "-c", f'mount -t tmpfs -o size=8k,mode=777 none {directory} && exec "$@"', "sh", *line]
-    done = subprocess.run(world.guard.entering(mount), env=world.guard.environment(), capture_output=True, timeout=60, cwd="/tmp", check=False)
+    done = subprocess.run(
+        world.guard.entering(mount), env=world.guard.environment(), capture_output=True, timeout=60, cwd="/tmp", check=False
+    )
     assert done.returncode == 93, done.stderr.decode()
 
 

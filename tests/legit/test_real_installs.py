@@ -76,11 +76,16 @@ def project(tmp_path: Path) -> Path:
 def environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CARGO_HOME", "GOPATH", "GOMODCACHE"))}
     extra = {"HOME": str(home), "GOPATH": str(home / "go"), "GOFLAGS": "-modcacherw", "GOSUMDB": "off", "GOTOOLCHAIN": "local"}
-    toolchain = {"RUSTUP_HOME": os.environ.get("RUSTUP_HOME") or str(Path("~/.rustup").expanduser()), "CARGO_HOME": str(home / "cargo")}
+    toolchain = {
+        "RUSTUP_HOME": os.environ.get("RUSTUP_HOME") or str(Path("~/.rustup").expanduser()),
+        "CARGO_HOME": str(home / "cargo"),
+    }
     return {**kept, **extra, **toolchain, "WORLD": str(home)}
 
 
-def guarded(home: Path, options: list[str], command: list[str], *, user: int | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def guarded(
+    home: Path, options: list[str], command: list[str], *, user: int | None = None, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "ebbgate", "run", *options, "--", *command]
     if user is not None:
         import shlex
@@ -130,7 +135,9 @@ def test_audit_learns_a_policy_under_which_the_same_command_is_clean(project: Pa
     assert_worked(watched, project, wanted)
     suggested = project / "suggested.yml"
     shutil.copy(report / "policy.suggested.yml", suggested)
-    checked = subprocess.run([sys.executable, "-m", "ebbgate", "check", str(suggested)], capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [sys.executable, "-m", "ebbgate", "check", str(suggested)], capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stderr
     for made in ("D", "node_modules", "lists"):
         shutil.rmtree(project / made, ignore_errors=True)

@@ -71,7 +71,7 @@ def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, pr
     except OSError:
         program = ""
     arguments = [redact(one.decode(errors="replace")) for one in raw.rstrip(b"\0").split(b"\0")]
-    return Process(pid, program, " ".join(arguments), certain)
+    return Process(pid, redact(program), " ".join(arguments), certain)
 
 
 def parent(pid: int, *, proc: Path = Path("/proc")) -> int:

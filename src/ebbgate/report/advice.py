@@ -7,12 +7,21 @@ from ebbgate.policy.observation import Reason
 
 ALLOWABLE = frozenset({Reason.NO_RULE, Reason.PORT, Reason.PROTOCOL, Reason.METHOD, Reason.PATH, Reason.SPECIAL_ADDRESS})
 
+# Places as the journal names them, and as a policy's ``in:`` does.
+_BINDABLE = {
+    "header:authorization": "authorization",
+    "header:cookie": "cookie",
+    "url:query": "query",
+    "url:path": "path",
+    "body": "body",
+}
 
-def advice(incident: Incident) -> list[str]:
-    """One to three sentences."""
+
+def advice(incident: Incident, names: str = "") -> list[str]:
+    """One to three sentences. names: of all secrets that went the same way, when there were several."""
     match incident.kind:
         case Kind.exfiltration:
-            return _about_secret(incident)
+            return _about_secret(incident, names or incident.secret)
         case Kind.blocked:
             return _about_destination(incident)
         case Kind.tampered:
@@ -21,17 +30,17 @@ def advice(incident: Incident) -> list[str]:
             return ["traffic was stopped, nothing was let through; run again with EBBGATE_DEBUG=1 and report the defect"]
 
 
-def _about_secret(incident: Incident) -> list[str]:
-    name = incident.secret
+def _about_secret(incident: Incident, names: str) -> list[str]:
     if not incident.stopped:
         return [
-            f"rotate {name} now: its value left the machine",
+            f"rotate {names} now: the value left the machine",
             f"find out what {incident.host} is and why it was sent there",
         ]
-    return [
-        f"find out why this process sends {name} there; if you did not write it, rotate {name} and look for what did",
-        f"if it belongs there, bind it in the policy: secrets: {{{name}: {{to: [{incident.host}], in: [...]}}}}",
-    ]
+    lines = [f"find out why this process sends that there; if nobody meant it to, rotate {names} and look for what did"]
+    if incident.destination.startswith("tls:") and incident.place in _BINDABLE:
+        place = _BINDABLE[incident.place]
+        lines.append(f"if it belongs there, bind it: secrets: {{{incident.secret}: {{to: [{incident.host}], in: [{place}]}}}}")
+    return lines
 
 
 def _about_destination(incident: Incident) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TextIO
 
 from rich.console import Console
@@ -11,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ebbgate.events.incidents import Incident, Kind
+from ebbgate.events.publish import printable
 from ebbgate.events.types import Process
 from ebbgate.events.verdict import Verdict
+from ebbgate.exit_codes import BLOCKED, EXFILTRATION
 from ebbgate.policy.observation import Reason
 from ebbgate.report.advice import ALLOWABLE, advice
 from ebbgate.report.interface import Destination, RunReport
@@ -20,6 +23,7 @@ from ebbgate.report.interface import Destination, RunReport
 LOG_WIDTH = 120  # columns where no terminal says how many it has
 MAX_SHOWN = 25  # incidents and destinations; report.json has all
 MAX_ANCESTORS = 4
+MAX_COMMAND = 240  # characters of a command line
 _HEADLINES = {
     Verdict.clean: ("clean", "green"),
     Verdict.blocked: ("blocked destination", "yellow"),
@@ -27,6 +31,7 @@ _HEADLINES = {
     Verdict.tampered: ("tampered with", "bold red"),
     Verdict.broken: ("the guard broke", "bold red"),
 }
+AUDITED = {Verdict.blocked: BLOCKED, Verdict.exfiltration: EXFILTRATION}
 _REASONS = {
     Reason.NO_RULE: "no rule allows it",
     Reason.PORT: "the host is allowed, on another port",
@@ -54,6 +59,8 @@ def render(report: RunReport, stream: TextIO, *, color: bool | None = None) -> N
 
 def _everything(console: Console, report: RunReport) -> None:
     label, style = _HEADLINES[report.verdict]
+    if report.mode == "audit" and report.verdict in (Verdict.blocked, Verdict.exfiltration):
+        label = f"only watched; enforce mode would end with {AUDITED[report.verdict]} ({label})"
     console.print()
     console.print(Text.assemble("ebbgate: ", (label, style), f" · {report.mode} · exit code {report.exit_code}"))
     _facts(console, report)
@@ -83,7 +90,7 @@ def _facts(console: Console, report: RunReport) -> None:
     if report.killed_by_guard:
         ending = "ended by ebbgate"
     rows = [
-        ("command", f"{report.command}  ({ending} after {report.seconds:.1f} s)"),
+        ("command", f"{printable(report.command, MAX_COMMAND)}  ({ending} after {report.seconds:.1f} s)"),
         ("policy", ", ".join(report.policy) or "empty: nothing is allowed"),
         ("secrets", _watched(report)),
     ]
@@ -112,19 +119,32 @@ def _incidents(console: Console, report: RunReport) -> None:
         return
     console.print()
     console.print(Text("What to act on" if report.mode == "enforce" else "What enforce mode would stop", style="bold"))
-    for number, incident in enumerate(report.incidents[:MAX_SHOWN], 1):
-        _incident(console, number, incident)
-    if len(report.incidents) > MAX_SHOWN:
-        console.print(Text(f"  and {len(report.incidents) - MAX_SHOWN} more"))
+    groups = _together(report.incidents)
+    for number, group in enumerate(groups[:MAX_SHOWN], 1):
+        _incident(console, number, group)
+    if len(groups) > MAX_SHOWN:
+        console.print(Text(f"  and {len(groups) - MAX_SHOWN} more"))
     options = list(dict.fromkeys(one.suggestion for one in report.incidents if one.kind is Kind.blocked and one.suggestion))
     if options:
         console.print(Text(f"  If these destinations are wanted: {' '.join(options[:MAX_SHOWN])}"))
 
 
-def _incident(console: Console, number: int, incident: Incident) -> None:
+def _together(incidents: Iterable[Incident]) -> list[list[Incident]]:
+    """Secrets that went the same way from the same process are one thing to act on."""
+    groups: dict[tuple[object, ...], list[Incident]] = {}
+    for number, one in enumerate(incidents):
+        leak = one.kind is Kind.exfiltration
+        key = (one.destination, one.place, one.encodings, one.origin, one.stopped) if leak else (number,)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def _incident(console: Console, number: int, group: list[Incident]) -> None:
+    incident = group[0]
+    names = ", ".join(one.secret for one in group)
     style = "yellow" if incident.kind is Kind.blocked else "bold red"
     times = f" ({incident.count} times)" if incident.count > 1 else ""
-    console.print(Text.assemble(f"  {number}. ", (_headline(incident), style), times))
+    console.print(Text.assemble(f"  {number}. ", (_headline(incident, names), style), times))
     rows: list[tuple[str, str]] = []
     if incident.kind is Kind.exfiltration:
         rows.append(("where", f"{incident.place}, written as {' in '.join(reversed(incident.encodings)) or 'raw'}"))
@@ -138,14 +158,14 @@ def _incident(console: Console, number: int, incident: Incident) -> None:
             rows.append(("  from", _process(ancestor)))
     elif incident.destination:
         rows.append(("process", "unknown: it had ended already"))
-    rows += [("do" if position == 0 else "", line) for position, line in enumerate(advice(incident))]
+    rows += [("do" if position == 0 else "", line) for position, line in enumerate(advice(incident, names))]
     _pairs(console, rows, indent=5)
 
 
-def _headline(incident: Incident) -> str:
+def _headline(incident: Incident, names: str) -> str:
     if incident.kind is Kind.exfiltration:
-        verb = "cut" if incident.stopped else "sent"
-        return f"{verb}: secret {incident.secret} on its way to {incident.destination}"
+        verb, plural = ("cut" if incident.stopped else "sent"), ("s" if "," in names else "")
+        return f"{verb}: secret{plural} {names} on the way to {incident.destination}"
     if incident.kind is Kind.blocked:
         return f"{'blocked' if incident.stopped else 'would be blocked'}: {incident.destination}"
     return incident.detail
@@ -158,9 +178,10 @@ def _left(incident: Incident) -> str:
 
 def _process(process: Process) -> str:
     program = process.exe.rpartition("/")[2] or "?"
+    cmdline = printable(process.cmdline, MAX_COMMAND)
     if not process.certain:
-        return f"{program} (a guess: the sender had ended already): {process.cmdline}"
-    return f"{program} (pid {process.pid}): {process.cmdline}"
+        return f"{program} (a guess: the sender had ended already): {cmdline}"
+    return f"{program} (pid {process.pid}): {cmdline}"
 
 
 def _destinations(console: Console, report: RunReport) -> None:

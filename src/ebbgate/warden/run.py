@@ -26,6 +26,7 @@ from ebbgate.enclosure.sealed import SealedEnclosure, Workload
 from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.events.codec import from_json, to_json
 from ebbgate.events.journal import Journal
+from ebbgate.events.publish import printable
 from ebbgate.events.types import (
     Armed,
     CommandEnded,
@@ -49,6 +50,7 @@ from ebbgate.warden.attribution import Attribution
 from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.packets import Packets
 
+MAX_PUBLISHED = 1000  # characters of one argument
 DRAIN_TIMEOUT = 15.0  # seconds after the command's end in which the gate must have said goodbye
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _FROM_TERMINAL = 0x80  # si_code SI_KERNEL: the terminal sent it to the whole foreground group, the command included
@@ -129,7 +131,7 @@ class Run:
             one.close()
         program = shutil.which(request.workload.argv[0], path=request.workload.environ.get("PATH")) or ""
         command = Process(0, program, request.started.command, certain=False)
-        self._attribution = Attribution(self._enclosure.init_pid, diagnostics, self._scanner.redact, command)
+        self._attribution = Attribution(self._enclosure.init_pid, diagnostics, self._publish, command)
         files = gate.await_ready()
         request.seal_imports()
         self._signals = self._take_signals()
@@ -141,6 +143,10 @@ class Run:
         self._command_began = time.monotonic()
         self._armed = True
         self._journal.append(Armed(round(self._command_began - self._began, 3), "sealed", time.time()))
+
+    def _publish(self, text: str) -> str:
+        """Text of the workload's own making, as it may be shown: no secret, nothing that a terminal would obey."""
+        return printable(self._scanner.redact(text), MAX_PUBLISHED)
 
     def _take_signals(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)

@@ -1,0 +1,101 @@
+"""Generated files: made from the code, committed, and compared in the checks. ``--check`` compares, otherwise they are written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer.main
+
+from ebbgate import exit_codes
+from ebbgate.cli.main import app
+from ebbgate.events import schema
+from ebbgate.host import doors, trust
+from ebbgate.policy.presets import preset, preset_names
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def reference() -> str:
+    """docs/reference.md: the command line, exit codes, presets, doors and variables, as the code has them."""
+    parts = ["# Reference\n", "Made by `tools/generated.py` from the code; do not edit.\n"]
+    parts += _commands()
+    parts += ["## Exit codes\n", "| code | meaning |\n| --- | --- |"]
+    lines = Path(exit_codes.__file__).read_text().splitlines()
+    pairs = [line.partition(" = ")[2].partition("  # ") for line in lines if " = " in line]
+    parts += ["\n".join(f"| {code} | {meaning} |" for code, _, meaning in pairs)]
+    parts += ["| other | the command's own, the verdict being clean |\n"]
+    parts += _presets()
+    parts += _doors()
+    names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
+    parts += ["## Variables set for the command\n", "To the bundle of the system's roots and the run's authority:\n", names]
+    parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_NATIVE_TLS`, `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
+    return "\n".join(parts)
+
+
+def _commands() -> list[str]:
+    group = typer.main.get_command(app)
+    parts = ["## Command line\n"]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        parts += [f"### ebbgate {name}\n", f"{(command.help or '').strip()}\n"]
+        rows = ["| option | meaning |", "| --- | --- |"]
+        for one in command.params:
+            flags = (
+                ", ".join(f"`{flag}`" for flag in one.opts) if one.param_type_name == "option" else f"`{one.metavar or one.name}`"
+            )
+            rows.append(f"| {flags} | {getattr(one, 'help', '') or ''} |".replace("\n", " "))
+        parts += ["\n".join(rows) + "\n"]
+    return parts
+
+
+def _presets() -> list[str]:
+    parts = ["## Presets\n"]
+    for name in preset_names():
+        chosen = preset(name)
+        rows = ["| entry | reason |", "| --- | --- |"]
+        rows += [f"| `{entry.ref.text.replace('|', chr(92) + '|')}` | {entry.reason} |" for entry in chosen.entries]
+        parts += [f"### {name}\n", f"{chosen.description}.\n", "\n".join(rows) + "\n"]
+    return parts
+
+
+def _doors() -> list[str]:
+    covered = ", ".join(f"`{path}`" for path in doors.COVERED_DIRECTORIES)
+    for_root = ", ".join(f"`{path}`" for path in doors.ROOT_COVERED_DIRECTORIES)
+    read_only = ", ".join(f"`{path}`" for path in doors.ROOT_READ_ONLY)
+    rows = "\n".join(f"| `{name}` | {', '.join(f'`{path}`' for path in paths)} |" for name, paths in doors.NAMED_DOORS.items())
+    return [
+        "## Doors\n",
+        "Ways to have a program outside act for the command. Inside the enclosure they are masked:\n",
+        f"- covered with empty directories: {covered}; for root also {for_root}",
+        f"- read-only for root: {read_only}; and no device but the usual harmless ones",
+        "- covered one by one: every Unix socket and named pipe that the kernel lists as bound, that is a mount point, that a",
+        f"  variable names ({', '.join(f'`{name}`' for name in doors.SOCKET_VARIABLES)}),",
+        f"  or that a look into {', '.join(f'`{path}`' for path, _ in doors.SEARCHED)} and the home directory finds\n",
+        "`--open-door NAME` leaves one open, and the report says so:\n",
+        "| name | paths |\n| --- | --- |",
+        rows,
+        "| `ssh-agent` | `$SSH_AUTH_SOCK` |",
+        "| `/any/path` | that path |\n",
+    ]
+
+
+FILES = {"schema/events.schema.json": schema.text, "docs/reference.md": reference}
+
+
+def main() -> int:
+    """0 when everything is as it should be."""
+    code = 0
+    for name, make in FILES.items():
+        path = ROOT / name
+        text = make()
+        if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            print(f"{name} is out of date: run .venv/bin/python tools/generated.py")
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
