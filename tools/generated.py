@@ -1,4 +1,4 @@
-"""Generated files: made from the code, committed, and compared in the checks. ``--check`` compares, otherwise they are written."""
+"""Generated files: made from the code, committed, and compared in the checks. ``--check`` compares; without it they are made."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _commands() -> list[str]:
             flags = (
                 ", ".join(f"`{flag}`" for flag in one.opts) if one.param_type_name == "option" else f"`{one.metavar or one.name}`"
             )
-            rows.append(f"| {flags} | {getattr(one, 'help', '') or ''} |".replace("\n", " "))
+            rows.append(f"| {flags} | {(getattr(one, 'help', '') or '').replace('|', chr(92) + '|')} |".replace("\n", " "))
         parts += ["\n".join(rows) + "\n"]
     return parts
 

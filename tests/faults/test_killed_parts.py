@@ -72,7 +72,7 @@ def test_the_warden_is_killed(world: World) -> None:
     gate = gate_of(run)
     wait_for_download(world)
     warden = next(pid for pid in [run.pid, *descendants(run.pid)] if gate in descendants(pid) and _is_ebbgate(pid))
-    inside = [pid for pid in descendants(warden)]
+    inside = descendants(warden)
     assert len(inside) >= 4
     os.kill(warden, signal.SIGKILL)
     run.communicate(timeout=30)

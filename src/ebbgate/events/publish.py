@@ -19,6 +19,7 @@ LONG_LABEL = 41
 SUSPICIOUS_LABEL = 16
 MIN_ENTROPY = 3.4  # bits a character; English words run together have 2.5 to 3.2, hex 3.5 to 4, base32 4 to 5
 MIN_DIGIT_SHARE = 0.15
+_HEXADECIMAL = frozenset("0123456789abcdef")
 _BIDI = {"\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069", "\u200e", "\u200f"}
 
 
@@ -48,6 +49,8 @@ def _looks_encoded(label: str) -> bool:
         return True
     if len(label) < SUSPICIOUS_LABEL:
         return False
+    if set(label) <= _HEXADECIMAL and any(character.isdigit() for character in label):
+        return True
     digits = sum(character.isdigit() for character in label)
     return _entropy(label) >= MIN_ENTROPY and digits / len(label) >= MIN_DIGIT_SHARE
 
