@@ -17,6 +17,7 @@ from ebbgate.policy.names import is_literal, registrable_domain
 # characters ("productionresultssa…" and bucket names); random ones begin to be useful to an attacker at about 16.
 LONG_LABEL = 41
 SUSPICIOUS_LABEL = 16
+UNBROKEN_LABEL = 20  # people put hyphens into names that long, and base32 has few digits
 MIN_ENTROPY = 3.4  # bits a character; English words run together have 2.5 to 3.2, hex 3.5 to 4, base32 4 to 5
 MIN_DIGIT_SHARE = 0.15
 _HEXADECIMAL = frozenset("0123456789abcdef")
@@ -52,7 +53,8 @@ def _looks_encoded(label: str) -> bool:
     if set(label) <= _HEXADECIMAL and any(character.isdigit() for character in label):
         return True
     digits = sum(character.isdigit() for character in label)
-    return _entropy(label) >= MIN_ENTROPY and digits / len(label) >= MIN_DIGIT_SHARE
+    run_together = "-" not in label and len(label) >= UNBROKEN_LABEL and digits >= 2
+    return _entropy(label) >= MIN_ENTROPY and (run_together or digits / len(label) >= MIN_DIGIT_SHARE)
 
 
 def _entropy(text: str) -> float:

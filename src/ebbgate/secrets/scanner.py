@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ebbgate.secrets import inflate, views
-from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
+from ebbgate.secrets.automaton import SHORTEST_OPEN, Automaton, Hit, first_of_each
 from ebbgate.secrets.finding import Finding, Place
 from ebbgate.secrets.needles import folded_needles_of, needles_of
 from ebbgate.secrets.secret import Secret
@@ -143,6 +143,7 @@ class StreamScan:
         self._scanner, self._automaton, self._place = scanner, automaton, place
         self._interactive = interactive
         self._buffer = b""
+        self._sent = 0  # bytes at the front of the buffer that have left already
         self._base = 0
         self._reported: set[str] = set()
         self._inner = _Inner.make(codings)
@@ -158,11 +159,11 @@ class StreamScan:
         findings += self._new(hits)
         keep_from = min(cut_off, len(self._buffer) - self._tail(self._buffer))
         if self._inner is not None and self._inner.open:
-            keep_from = 0
             if len(self._buffer) > MAX_HELD:
                 self._uninspected = self._uninspected or "decode budget"
-                keep_from = min(cut_off, len(self._buffer) - self._tail(self._buffer))
-        return self._release(keep_from, hits, findings)
+            else:
+                keep_from = 0
+        return self._release(max(keep_from, self._sent), hits, findings)
 
     def finish(self) -> Release:
         """The stream has ended; whatever was kept back may leave if it is clean."""
@@ -180,14 +181,19 @@ class StreamScan:
         return min(len(data), max(0, self._automaton.longest_head - 1))
 
     def _release(self, keep_from: int, hits: list[Hit], findings: list[Finding]) -> Release:
-        """Cut the buffer. With findings, only bytes before the first of them are released; the rest waits for ``permit``."""
-        data, rest = self._buffer[:keep_from], self._buffer[keep_from:]
+        """Cut the buffer. With findings, only bytes before the first of them are released; the rest waits for ``permit``.
+
+        An interactive stream lets go of the first bytes of what may become a needle. They stay at the front of the buffer,
+        so that a secret sent byte by byte is still seen as one.
+        """
+        data = self._buffer[self._sent : keep_from]
         if findings:
-            first = min((hit.start for hit in hits), default=0)
-            self._withheld += data[first:]
-            data = data[:first]
-        self._base += keep_from
-        self._buffer = rest
+            first = max(min((hit.start for hit in hits), default=0), self._sent)
+            self._withheld += self._buffer[first:keep_from]
+            data = self._buffer[self._sent : first]
+        self._sent = min(keep_from, SHORTEST_OPEN - 1) if self._interactive else 0
+        self._base += keep_from - self._sent
+        self._buffer = self._buffer[keep_from - self._sent :]
         reason, self._uninspected = self._uninspected, ""
         return Release(data, tuple(findings), reason)
 
