@@ -130,6 +130,74 @@ def test_a_denied_server_name_is_not_asked_of_the_world(world: World) -> None:
     assert world.questions == []
 
 
+_SMUGGLER = """
+const session = require('http2').connect('https://api.example.com');
+const request = session.request({':method': 'POST', ':path': '/open/x'});
+request.on('response', headers => console.log(headers[':status']));
+request.on('data', () => {}); request.on('end', () => session.close()); request.on('error', () => session.close());
+request.end('GET /closed HTTP/1.1\\r\\nHost: attacker.example.org\\r\\n\\r\\n');
+"""
+
+
+def test_an_http2_body_is_not_read_as_another_request(world: World) -> None:
+    """A body of unknown length, sent on over HTTP/1: without framing the server would take it for the next request."""
+    policy = world.directory / "smuggle.yml"
+    policy.write_text("version: 1\nallow: [{ host: api.example.com, paths: [/open/**] }]\n")
+    outcome = world.guard.run(["--policy", str(policy)], ["node", "-e", _SMUGGLER])
+    assert outcome.code == 0, outcome.stderr
+    assert [request.path for one in world.at(API, "2001:db8::10") for request in one.requests] == ["/open/x"]
+    assert b"/closed" in world.at(API, "2001:db8::10")[0].requests[0].body
+
+
+_INJECTOR = """
+import socket, sys
+import h2.config, h2.connection
+for headers in eval(sys.argv[1]):
+    s = socket.create_connection(("api.example.com", 80), timeout=5)
+    loose = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
+    c = h2.connection.H2Connection(loose)
+    c.initiate_connection()
+    c.send_headers(1, headers, end_stream=True)
+    s.sendall(c.data_to_send())
+    s.settimeout(2)
+    try:
+        while data := s.recv(65536):
+            pass
+    except OSError:
+        pass
+"""
+_PSEUDO = [(":method", "GET"), (":scheme", "http"), (":authority", "api.example.com"), (":path", "/")]
+_SECOND = "\r\nHost: api.example.com\r\n\r\nGET /closed HTTP/1.1"
+
+
+def _with(**changed: str) -> list[tuple[str, str]]:
+    return [(name, changed.get(name[1:], value)) for name, value in _PSEUDO]
+
+
+INJECTIONS = {
+    "a path with a request in it": _with(path="/open HTTP/1.1" + _SECOND),
+    "a method with a request in it": _with(method="GET /closed HTTP/1.1" + _SECOND + "\r\nX: "),
+    "an authority with a header in it": _with(authority="api.example.com\r\nHost: attacker.example.org"),
+    "a header value with a request in it": [*_with(path="/open"), ("x-a", "b" + _SECOND)],
+    "a header name with a request in it": [*_with(path="/open"), ("x-a: b" + _SECOND + "\r\nx", "c")],
+    "a path with a space": _with(path="/open /closed"),
+    "another Host beside the authority": [*_with(path="/open"), ("host", "attacker.example.org")],
+    "two paths": [*_with(path="/open"), (":path", "/closed")],
+    "a transfer coding": [*_with(path="/open"), ("transfer-encoding", "chunked")],
+    "a connection header": [*_with(path="/open"), ("connection", "keep-alive, x-a"), ("x-a", "b")],
+}
+
+
+def test_an_http2_head_injects_nothing_into_http1(world: World) -> None:
+    policy = world.directory / "smuggle.yml"
+    policy.write_text("version: 1\nallow: [{ host: api.example.com, protocol: http, paths: [/open] }]\n")
+    world.guard.run(["--policy", str(policy)], [*python(_INJECTOR), repr(list(INJECTIONS.values()))])
+    seen = world.at(API, "2001:db8::10")
+    assert b"/closed" not in world.received(API, "2001:db8::10")
+    assert b"attacker" not in world.received(API, "2001:db8::10")
+    assert all(request.path == "/open" for one in seen for request in one.requests)
+
+
 def test_an_upgrade_to_something_else_is_not_forwarded(world: World) -> None:
     head = request("api.example.com", extra="Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n")
     world.guard.run(ALLOWED, raw_http(API, 80, head))

@@ -121,6 +121,16 @@ class GuardedStream(HttpStream):
             return
         yield from super().state_consume_request_body(event)
 
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        """Frame an HTTP/2 body of unknown length for an HTTP/1 server: unframed, it would be read as further requests."""
+        connected = yield from super().make_server_connection()
+        request = self.flow.request
+        framed = "content-length" in request.headers or "transfer-encoding" in request.headers
+        streaming = request.stream and self.client_state == self.state_wait_for_request_headers
+        if connected and streaming and not framed and self.context.server.alpn != b"h2":
+            request.headers["transfer-encoding"] = "chunked"
+        return connected
+
     def state_stream_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, RequestData) and not event.data:
             return  # to the callable that scans a stream, no bytes mean its end
