@@ -1,0 +1,1 @@
+"""Measurements, always side by side in one run: direct, Ebbgate, the full mitmdump, Squid with ssl-bump."""
