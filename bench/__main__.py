@@ -79,7 +79,10 @@ def local_round(world: World, directory: Path, upload: Path, results: Results) -
             measure_local(world, peer, env, upload, results)
 
 
-def _start(world: World, name: str, env: dict[str, str], trusted: str, directory: Path) -> contextlib.AbstractContextManager[Peer | None]:
+Started = contextlib.AbstractContextManager[Peer | None]
+
+
+def _start(world: World, name: str, env: dict[str, str], trusted: str, directory: Path) -> Started:
     prefix = [*world.guard.entering(["true"])[:-1], _script(world)]
     if name == "mitmdump":
         return mitmdump([*prefix, "sh"], env, trusted, fresh(directory, "mitm"))
@@ -100,7 +103,16 @@ def measure_local(world: World, peer: Peer | None, env: dict[str, str], upload: 
     runs = {
         "client": [sys.executable, str(ROOT / "bench" / "client.py"), peer.proxy],
         "one large download": ["curl", *speeds, "%{speed_download}", f"https://api.example.com/bytes/{SIZE}"],
-        "one large upload, 50 secrets": ["curl", *speeds, "%{speed_upload}", "-H", "Expect:", "-T", str(upload), "https://api.example.com/up"],
+        "one large upload, 50 secrets": [
+            "curl",
+            *speeds,
+            "%{speed_upload}",
+            "-H",
+            "Expect:",
+            "-T",
+            str(upload),
+            "https://api.example.com/up",
+        ],
     }
     for name, command in runs.items():
         report = Path(tempfile.mkdtemp(dir=world.directory))
@@ -175,7 +187,8 @@ def table(results: Results) -> str:
         for column in COLUMNS:
             value = _median(results[column].get(row, []))
             ratio = f" ({value / base:.2f}×)" if value is not None and base and column != "direct" else ""
-            cells.append("–" if value is None else f"{value:.3g} {unit}{ratio}" if value < 100 else f"{value:,.0f} {unit}{ratio}")
+            shown = "–" if value is None else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+            cells.append(shown if value is None else f"{shown} {unit}{ratio}")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

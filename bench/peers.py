@@ -35,7 +35,7 @@ class Peer:
         names = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT")
         changed = dict(base)
         if self.proxy:
-            changed |= {name: f"http://{self.proxy}" for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")}
+            changed |= dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), f"http://{self.proxy}")
             changed |= dict.fromkeys(names, self.bundle)
         return changed
 

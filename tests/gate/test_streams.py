@@ -61,14 +61,18 @@ def test_a_large_upload(world: World, large: Path, framing: str) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked"])
-def test_a_secret_in_the_last_bytes_of_a_large_upload(world: World, tmp_path: Path, large: Path, secret: str, framing: str) -> None:
+def test_a_secret_in_the_last_bytes_of_a_large_upload(
+    world: World, tmp_path: Path, large: Path, secret: str, framing: str
+) -> None:
     file = tmp_path / "with"
     content = bytearray(large.read_bytes())
     content[-45 : -45 + len(secret)] = secret.encode()
     file.write_bytes(content)
     del content
     extra = ["-H", "Transfer-Encoding: chunked"] if framing == "chunked" else []
-    code, _out, err, peak = watched(world, ["curl", "-sS", *extra, "-T", str(file), "https://api.example.com/up"], {"A_TOKEN": secret})
+    code, _out, err, peak = watched(
+        world, ["curl", "-sS", *extra, "-T", str(file), "https://api.example.com/up"], {"A_TOKEN": secret}
+    )
     assert code == 91, err.decode()
     seen = world.at(*APIS)[0]
     assert not seen.requests[0].complete

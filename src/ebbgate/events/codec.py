@@ -23,14 +23,19 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value[:MAX_ITEMS]]
     if isinstance(value, str):
         text = str(value)
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + _CUT
-    return value
+    if isinstance(value, tuple | list):
+        return [_plain(one) for one in value[:MAX_ITEMS]]
+    names = _names_of(type(value))
+    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...] | None:
+    """Field names of a record's class; None for anything else."""
+    return tuple(item.name for item in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def from_json(document: Any) -> Event:

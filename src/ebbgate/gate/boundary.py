@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol  # Any: hooks take whatever mitmproxy gives them
 
 from mitmproxy import flow
-from mitmproxy.addonmanager import Loader
 from mitmproxy.connection import Client
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
@@ -74,12 +73,7 @@ def guarded(addon: object, refuser: Refuser) -> object:
         hook = getattr(addon, name, None)
         if hook is not None:
             setattr(wrapped, name, _wrap(type(addon).__name__, name, hook, refuser))
-    wrapped.load = _load_nothing
     return wrapped
-
-
-def _load_nothing(_loader: Loader) -> None:
-    """Our addons have no mitmproxy options."""
 
 
 def _wrap(component: str, name: str, hook: Callable[..., Any], refuser: Refuser) -> Callable[[Any], Awaitable[None]]:

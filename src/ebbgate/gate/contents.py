@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from mitmproxy import http
@@ -24,6 +25,7 @@ from ebbgate.gate.refusal_text import explain
 from ebbgate.secrets.finding import Carrier, Place
 
 BUFFERED = engine.SINK_BOUND
+MAX_CLEAN, MAX_REMEMBERED = 4096, 512  # parts of heads known to be clean, and the bytes of one
 STREAM = "ebbgate.stream"
 # Content types whose requests wait for answers before their body is complete: holding the first part would deadlock.
 _INTERACTIVE = ("application/grpc", "application/connect+", "application/x-ndjson")
@@ -34,6 +36,7 @@ class Contents:
 
     def __init__(self, context: GateContext) -> None:
         self._context = context
+        self._clean: OrderedDict[bytes, None] = OrderedDict()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Scan the head; decide how the body will be read."""
@@ -58,9 +61,20 @@ class Contents:
         parts.append((names, Place(Carrier.HEADER, "")))
         parts.append((flow.request.data.method, Place(Carrier.URL, "method")))
         for data, place in parts:
-            self._scan(data, place, draft)
+            self._scan_part(data, place, draft)
         labels = self._context.scanner.scan_labels(draft.host, Place(Carrier.HOST))
         draft.add_findings(self._context.judge(labels.findings, draft.host, tls=False))
+
+    def _scan_part(self, data: bytes, place: Place, draft: Draft) -> None:
+        """A part of a head. Clients repeat most of them with each request; what was clean once is not read again."""
+        if data in self._clean:
+            return
+        found, uninspected = len(draft.findings), draft.uninspected
+        self._scan(data, place, draft)
+        if len(draft.findings) == found and draft.uninspected == uninspected and len(data) <= MAX_REMEMBERED:
+            self._clean[data] = None
+            while len(self._clean) > MAX_CLEAN:
+                self._clean.popitem(last=False)
 
     def _scan(self, data: bytes, place: Place, draft: Draft, encoding: str = "") -> None:
         result = self._context.scanner.scan(data, place, content_encoding=encoding)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, cast  # Any: signatures that mitmproxy and asyncio leave open
@@ -24,6 +24,7 @@ from typing import Any, Literal, cast  # Any: signatures that mitmproxy and asyn
 from mitmproxy import connection, flow, http, options
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.hooks import Hook
 from mitmproxy.master import Master
 from mitmproxy.net.http import status_codes
 from mitmproxy.platform import linux
@@ -270,7 +271,10 @@ class Engine:
     def __init__(self, authority: Authority, trusted_roots: Path, on_crash: Callable[[str, BaseException], None]) -> None:
         self.master = Master(options.Options())
         self.server = Proxyserver()
-        self.master.addons.add(self.server, GateTls(authority))
+        self.tls = GateTls(authority)
+        self.master.addons.add(self.server, self.tls)
+        self.master.addons.handle_lifecycle = self._dispatch  # type: ignore[method-assign]
+        self._hooks: dict[str, list[Callable[..., Awaitable[None]]]] = {}
         self.master.options.update(
             connection_strategy="lazy",
             upstream_cert=False,
@@ -291,9 +295,17 @@ class Engine:
         logging.getLogger("mitmproxy").propagate = False
         self._servers: list[TransparentServer] = []
 
-    def add(self, addon: object) -> None:
-        """Add a guarded addon."""
-        self.master.addons.add(addon)
+    def add(self, addon: object, names: Iterable[str]) -> None:
+        """Add a guarded addon's hooks of these names, after those of earlier addons."""
+        for name in names:
+            hook = getattr(addon, name, None)
+            if hook is not None:
+                self._hooks.setdefault(name, []).append(hook)
+
+    async def _dispatch(self, event: Hook) -> None:
+        """In place of mitmproxy's own, which swallows exceptions and asks each addon for each hook anew."""
+        for hook in self._hooks.get(event.name, ()):
+            await hook(*event.args())
 
     async def serve(self, sockets: list[socket.socket], nonce: str) -> None:
         """Begin to accept."""

@@ -15,6 +15,7 @@ import secrets
 import signal
 import socket
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 from ebbgate.events.publish import printable, publishable_host
@@ -41,6 +42,7 @@ from ebbgate.secrets.secret import Secret
 
 # Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
 ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder)
+MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
 
@@ -52,9 +54,11 @@ class Gate:
         self._configuration = configuration
         scanner = Scanner([Secret.from_wire(wire) for wire in configuration.secrets], salt=configuration.salt)
 
+        @lru_cache(maxsize=MAX_CACHED)
         def publish_host(host: str) -> str:
             return printable(scanner.redact(publishable_host(host, configuration.salt)), MAX_TEXT)
 
+        @lru_cache(maxsize=MAX_CACHED)
         def publish(text: str) -> str:
             return printable(scanner.redact(text), MAX_TEXT)
 
@@ -68,8 +72,8 @@ class Gate:
 
         directory = Directory(carries_secret)
         self.context = GateContext(configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter)
-        for addon in addons:
-            self.engine.add(boundary.guarded(addon(self.context), connections))
+        for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
+            self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce)
 
     def _crashed(self, component: str, problem: BaseException) -> None:
