@@ -155,6 +155,8 @@ def install_round(directory: Path, results: Results) -> None:
             install(peer2, env, directory, results)
 
 
+INSTALL_LIMIT = 120  # seconds
+FAILED: set[tuple[str, str]] = set()  # not tried again
 PIP = ["pip", "download", "--no-cache-dir", "--disable-pip-version-check", "-q", "--only-binary", ":all:", "-d"]
 PIP_PACKAGES = ["flask", "requests", "numpy", "pandas", "cryptography", "boto3"]
 NPM = ["npm", "install", "--no-fund", "--silent", "--cache"]
@@ -164,15 +166,19 @@ NPM_PACKAGES = ["express", "typescript", "webpack", "eslint"]
 def install(peer: Peer, env: dict[str, str], directory: Path, results: Results) -> None:
     """Both installers, timed from outside, the guard's start included."""
     for name, command in (("pip", [*PIP, "D", *PIP_PACKAGES]), ("npm", [*NPM, "C", *NPM_PACKAGES])):
+        if (peer.name, name) in FAILED:
+            continue
         place = fresh(directory, name)
         environment = peer.environment(env)
         if name == "npm" and peer.bundle:
             environment["NODE_EXTRA_CA_CERTS"] = peer.bundle
         began = time.monotonic()
-        done = subprocess.run([*peer.prefix, *command], env=environment, cwd=place, capture_output=True, check=False)
+        line = ["timeout", str(INSTALL_LIMIT), *peer.prefix, *command]
+        done = subprocess.run(line, env=environment, cwd=place, capture_output=True, check=False)
         if done.returncode:
             if not peer.proxy:
                 sys.exit(f"bench: {peer.name}: {name}: {done.stderr.decode()[-800:]}")
+            FAILED.add((peer.name, name))
             print(f"bench: {peer.name} failed: {name}: {done.stderr.decode().strip()[-200:]}", file=sys.stderr)
             continue
         results[peer.name][f"real install, {name}, cold"].append(time.monotonic() - began)

@@ -29,13 +29,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value[:MAX_ITEMS]]
     names = _names_of(type(value))
-    return value if names is None else {name: _plain(getattr(value, name)) for name in names}
+    return value if not names else {name: _plain(getattr(value, name)) for name in names}
 
 
-@cache
-def _names_of(kind: Any) -> tuple[str, ...] | None:
-    """Field names of a record's class; None for anything else."""
-    return tuple(item.name for item in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    """Field names of a record's class; none for anything else."""
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(item.name for item in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+    return _NAMES[kind]
 
 
 def from_json(document: Any) -> Event:
