@@ -26,11 +26,43 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """The workflow step a process belongs to, by the environment that the runner gave the step: evidence, not proof.
+
+    name: GITHUB_ACTION, the step's id or the runner's name for it ("__run_2"). action: "owner/repo@ref" of the action, "" for
+    a ``run:`` step. script: path of a ``run:`` step's script, "" otherwise.
+    """
+
+    name: str
+    action: str = ""
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container a process runs in. id: first 12 hexadecimal digits. image: as it was asked for, "" when unknown."""
+
+    id: str
+    image: str = ""
+
+
+class Party(StrEnum):
+    """Whose process it is, as far as what it does counts against the job."""
+
+    JOB = "job"  # steps and everything that descends from them, containers and their runtimes included
+    RUNNER = "runner"  # the CI runner's own processes, that is the ancestors of the steps
+    MACHINE = "machine"  # services that ran before the guard was armed
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
-    """The opener of a connection and its ancestors, nearest first; empty when unknown."""
+    """The opener of a connection and its ancestors, nearest first; empty when unknown. party: a ``Party``."""
 
     process: Process | None = None
     ancestry: tuple[Process, ...] = ()
+    step: Step | None = None
+    container: Container | None = None
+    party: str = "job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +227,36 @@ class Tampering:
     time: float = 0.0
 
 
+class Concern(StrEnum):
+    """What a notice is about."""
+
+    LOCKDOWN = "lockdown"  # a lock was laid and verified, or is not to be had here
+    EARLY = "early-connection"  # opened before the guard was armed
+    ORDER = "order"  # something of the job ran before the guard
+    NAME = "name"  # an allowlisted name does not resolve
+    FILE = "file"  # a file of the runner, a tool or a privilege changed
+    PROCESS = "process"  # a process did what honest ones rarely do
+    DEGRADED = "degraded"  # the machine lacks something; what is done instead
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a reader should know that does not change the verdict. concern: a ``Concern``. what: one sentence."""
+
+    concern: str
+    what: str
+    origin: Origin = field(default_factory=Origin)
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GateReplaced:
+    """A gate that was lost has a successor. seconds: between the two nothing could leave, and nothing was seen."""
+
+    seconds: float
+    time: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class CommandEnded:
     """exit_code: as a shell would give it (128+n for signals). killed_by_guard: ended after an exfiltration attempt."""
@@ -215,4 +277,17 @@ class RunEnded:
     time: float = 0.0
 
 
-type Event = RunStarted | Armed | Exchange | DnsQuestion | Packet | Defect | GateLost | Tampering | CommandEnded | RunEnded
+type Event = (
+    RunStarted
+    | Armed
+    | Exchange
+    | DnsQuestion
+    | Packet
+    | Defect
+    | GateLost
+    | GateReplaced
+    | Tampering
+    | Notice
+    | CommandEnded
+    | RunEnded
+)

@@ -59,17 +59,18 @@ def owner_of(inode: int, pids: list[int], *, proc: Path = Path("/proc")) -> int 
 
 
 def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, proc: Path = Path("/proc")) -> Process | None:
-    """A process as the record shows it; None when it is gone."""
+    """A process as the record shows it; None when it is gone. One that has ended but was not waited for has a bare name."""
     base = proc / str(pid)
     try:
         with open(base / "cmdline", "rb") as file:
             raw = file.read(MAX_ARGUMENTS)
+        name = (base / "comm").read_text(errors="replace").strip()
     except OSError:
         return None
     try:
         program = os.readlink(base / "exe")
     except OSError:
-        program = ""
+        program = name
     arguments = [redact(one.decode(errors="replace")) for one in raw.rstrip(b"\0").split(b"\0")]
     return Process(pid, redact(program), " ".join(arguments), certain)
 
