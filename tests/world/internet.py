@@ -25,6 +25,7 @@ from tests.world.servers import Connection, HttpServer, RawServer, Sniffer
 
 API, MIRROR, FILES, EVIL, EVIL2 = "203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.66", "203.0.113.67"
 EVIL6, METADATA, INTERNAL, RESOLVER = "2001:db8::66", "169.254.169.254", "10.0.0.5", "203.0.113.53"
+PLATFORM = "168.63.129.16"  # of the cloud that hosted runners are in, beside its metadata service
 ATTACKERS = (EVIL, EVIL2, EVIL6)
 NAMES: dict[str, tuple[str, ...]] = {
     "api.example.com": (API, "2001:db8::10"),
@@ -39,7 +40,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # (address, port, kind). Attackers answer on everything a client may try.
 _LISTENING = (
-    *((address, 80, "http") for address in (API, MIRROR, FILES, EVIL, EVIL2, METADATA, INTERNAL, EVIL6)),
+    *((address, 80, "http") for address in (API, MIRROR, FILES, EVIL, EVIL2, METADATA, PLATFORM, INTERNAL, EVIL6)),
     *((address, 443, "https") for address in (API, MIRROR, FILES, EVIL, EVIL2, INTERNAL, EVIL6, "2001:db8::10")),
     ("127.0.0.1", 443, "https"),
     (EVIL, 4444, "raw"),

@@ -1,0 +1,5 @@
+"""A runner machine in namespaces, beside an internet of local servers; and a real Docker daemon in it."""
+
+from tests.machine.machine import Machine
+
+__all__ = ["Machine"]
