@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import string
 from collections.abc import Iterator
 
 import pytest
 
 from tests.machine import Machine
+from tests.machine.docker import NEEDED, start_docker
 from tests.world import World
 
 NEEDS_ROOT = "NEEDS ROOT: this test makes network namespaces; run `sudo make test`"
@@ -48,6 +50,15 @@ def machine() -> Iterator[Machine]:
     """A fresh runner machine with an internet of its own. It takes a tenth of a second, so nothing is shared between tests."""
     with Machine() as one:
         yield one
+
+
+@pytest.fixture
+def docker_machine(machine: Machine) -> Machine:
+    """The same with a Docker daemon, which takes a second more."""
+    missing = [name for name in NEEDED if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    assert not missing, f"missing programs: {missing}; run `tools/setup.sh test`"
+    start_docker(machine)
+    return machine
 
 
 @pytest.fixture

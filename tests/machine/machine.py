@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from tests.machine.uplink import Uplink
 from tests.world.guard import ROOT, Outcome
 from tests.world.internet import RESOLVER, World
 
@@ -39,13 +40,15 @@ _ENTER = 'echo $$ >"/sys/fs/cgroup/$1/cgroup.procs" && cd "$2" && shift 2 && uns
 
 
 class Machine:
-    """Use as a context manager. ``world``: its internet, with what the servers and the sniffer saw."""
+    """Use as a context manager. ``world``: its internet, with what the servers and the sniffer saw. ``uplink``: see there."""
 
     python = sys.executable  # runs inside too, for every user, with the package and all it needs
 
-    def __init__(self) -> None:
+    def __init__(self, *, uplink: bool = False) -> None:
+        self._uplink = uplink
         self.name = f"ebbgate-machine-{secrets.token_hex(4)}"
         self._stack = contextlib.ExitStack()
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -54,6 +57,8 @@ class Machine:
             self._inodes = {os.stat(f"/proc/{self.holder}/ns/{kind}").st_ino for kind in ("net", "mnt")}
             self._connect()
             self.inside(self._furnish)
+            if self._uplink:
+                Uplink(self.world)
             self._stack = stack.pop_all()
         return self
 
@@ -100,7 +105,9 @@ class Machine:
         switch = [] if user == "root" else ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
         enter = ["nsenter", f"--net={self.netns_path}", f"--mount={self.mntns_path}", "--", "sh", "-c", _ENTER, "sh"]
         options.setdefault("start_new_session", True)
-        return subprocess.Popen([*enter, self.name, cwd, *switch, *command], env=self.environment(user, env), cwd="/", **options)
+        command = [*enter, self.name, cwd, *switch, *command]
+        self._started.append(subprocess.Popen(command, env=self.environment(user, env), cwd="/", **options))
+        return self._started[-1]
 
     def environment(self, user: str = RUNNER, extra: dict[str, str] | None = None) -> dict[str, str]:
         own = {
@@ -186,6 +193,8 @@ class Machine:
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+                for process in self._started:
+                    process.poll()
                 time.sleep(0.01)
         holder.stdin.close()
         try:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,22 +13,11 @@ import pytest
 from tests.attacks.programs import ask_name, send_udp
 from tests.machine import Machine
 from tests.machine.machine import ADDRESS, CHECKOUT, WORK
+from tests.machine.real import runs
 from tests.world.internet import API, EVIL, EVIL6, INTERNAL, METADATA, PLATFORM, RESOLVER
 from tests.world.namespace import ADDRESSES
 
 pytestmark = pytest.mark.root
-# Where something of a machine would show, if it could get out.
-WATCHED = (
-    "/etc",
-    "/usr/local/share",
-    "/usr/local/bin",
-    "/home",
-    "/opt",
-    "/run",
-    "/var/lib/docker",
-    "/var/lib/sudo",
-    "/root/.docker",
-)
 
 
 def test_the_internet_is_reached_through_eth0_over_both_versions_of_ip(machine: Machine) -> None:
@@ -128,6 +115,15 @@ def test_only_the_networks_kernel_settings_can_be_changed(machine: Machine) -> N
     assert machine.sh("cat /proc/sys/kernel/printk >/proc/sys/kernel/printk", user="root").code != 0
 
 
+def test_registries_are_reached_over_an_uplink_and_nothing_else_changes() -> None:
+    with Machine(uplink=True) as machine:
+        done = machine.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{remote_ip}", "https://pypi.org/simple/six/"])
+        assert done.stdout.startswith("200 198.51.100."), done.stderr
+        assert machine.run(["curl", "-sS", "https://api.example.com/"]).code == 0
+        assert machine.run(["curl", "-sS", "https://nobody.invalid/"]).code == 6
+        assert {address for address, *_ in machine.sent()} <= {RESOLVER, API, "2001:db8::10", "198.51.100.2"}
+
+
 def test_everything_started_inside_ends_with_it() -> None:
     with Machine() as machine:
         machine.sh("setsid -f sleep 300; (trap '' TERM HUP; sleep 300) >/dev/null 2>&1 &")
@@ -136,7 +132,7 @@ def test_everything_started_inside_ends_with_it() -> None:
         left = machine.processes()
         assert len(left) >= 4
         holder = machine.holder
-    assert not [pid for pid in (holder, *left) if _runs(pid)]
+    assert not [pid for pid in (holder, *left) if runs(pid)]
     assert not _control_groups(machine.name)
 
 
@@ -156,7 +152,7 @@ def test_a_killed_test_run_leaves_nothing() -> None:
         run.kill()
         run.wait()
     assert len(pids) >= 2
-    _until(lambda: not [pid for pid in pids if _runs(pid)] and not _control_groups(name))
+    _until(lambda: not [pid for pid in pids if runs(pid)] and not _control_groups(name))
 
 
 def test_the_real_machine_is_left_as_it_was(real_machine_unchanged: None) -> None:
@@ -174,49 +170,6 @@ def test_the_real_machine_is_left_as_it_was(real_machine_unchanged: None) -> Non
         done = machine.sh(changes, user="root")
         assert done.code == 0, done.stderr
         assert "table inet leak" in machine.run(["nft", "list", "ruleset"], user="root").stdout
-
-
-@pytest.fixture
-def real_machine_unchanged() -> Iterator[None]:
-    before = _real_machine()
-    yield
-    after = _real_machine()
-    assert {key: value for key, value in after.items() if before.get(key) != value} == {}
-    assert before.keys() == after.keys()
-
-
-def _real_machine() -> dict[str, object]:
-    found: dict[str, object] = {
-        name: subprocess.run(command, capture_output=True, check=True).stdout
-        for name, command in {
-            "rules": ["nft", "list", "ruleset"],
-            "links": ["ip", "-o", "link"],
-            "addresses": ["ip", "-o", "addr"],
-            "routes": ["ip", "route", "show", "table", "all"],
-        }.items()
-    }
-    found["mounts"] = Path("/proc/self/mounts").read_text()
-    found["forwarding"] = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    found["leaks"] = [str(path) for place in ("/tmp", "/dev/shm") for path in Path(place).glob("leak*")]
-    for top in WATCHED:
-        for directory, names, files in os.walk(top):
-            for path in (Path(directory, name) for name in (*names, *files)):
-                with contextlib.suppress(FileNotFoundError):
-                    found[str(path)] = _state(path)
-    return found
-
-
-def _state(path: Path) -> tuple[object, ...]:
-    about = path.lstat()
-    return about.st_mode, about.st_uid, about.st_gid, about.st_ino, about.st_size, about.st_mtime_ns
-
-
-def _runs(pid: int | str) -> bool:
-    """Whether a process is there and more than an entry that its new parent has yet to collect."""
-    try:
-        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def _control_groups(name: str) -> list[Path]:
