@@ -23,18 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from tests.machine.runner import CHECKOUT, RUNNER, UID, furnish
 from tests.machine.uplink import Uplink
 from tests.world.guard import ROOT, Outcome
-from tests.world.internet import RESOLVER, World
+from tests.world.internet import World
 
-RUNNER, UID = "runner", 1001  # as on GitHub's hosted machines
 ADDRESS, ADDRESS6 = "192.0.2.2", "2001:db8:1::2"  # documentation ranges (RFC 5737, RFC 3849)
 GATEWAY, GATEWAY6 = "192.0.2.1", "2001:db8:1::1"
-HOME = f"/home/{RUNNER}"
-WORK = f"{HOME}/work"
-CHECKOUT = f"{WORK}/repo/repo"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 # $1: cgroup, $2: directory; the command follows. What is started keeps its process id from the call to the command.
 _ENTER = 'echo $$ >"/sys/fs/cgroup/$1/cgroup.procs" && cd "$2" && shift 2 && unset OLDPWD && exec "$@"'
 
@@ -56,7 +52,7 @@ class Machine:
             self.holder = self._hold(stack)
             self._inodes = {os.stat(f"/proc/{self.holder}/ns/{kind}").st_ino for kind in ("net", "mnt")}
             self._connect()
-            self.inside(self._furnish)
+            self.inside(lambda: furnish(self.world.authority.cert_pem.bytes().decode()))
             if self._uplink:
                 Uplink(self.world)
             self._stack = stack.pop_all()
@@ -209,52 +205,6 @@ class Machine:
         there = ["link set lo up", f"addr add {ADDRESS}/24 dev eth0", "link set eth0 up", f"route add default via {GATEWAY}"]
         self.world.namespace.run(lambda: _ip([*here, f"addr add {GATEWAY6}/64 dev wire nodad", "link set wire up"]))
         self.inside(lambda: _ip([*there, f"addr add {ADDRESS6}/64 dev eth0 nodad", f"route add default via {GATEWAY6}"]))
-
-    def _furnish(self) -> None:
-        """Files of a hosted runner; called inside."""
-        etc = Path("/etc")
-        names = {"127.0.0.1": f"localhost {os.uname().nodename}", "::1": "localhost"}
-        _replace(etc / "resolv.conf", f"nameserver {RESOLVER}\noptions timeout:2 attempts:1\n")
-        _replace(etc / "hosts", "".join(f"{address} {name}\n" for address, name in names.items()))
-        _replace(etc / "nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n")
-        _account(etc)
-        _replace(etc / "sudoers.d/runner", f"{RUNNER} ALL=(ALL) NOPASSWD:ALL\n", mode=0o440)
-        certificate = self.world.authority.cert_pem.bytes().decode()
-        local = Path("/usr/local/share/ca-certificates")
-        local.mkdir(parents=True, exist_ok=True)
-        (local / "world.crt").write_text(certificate)  # where update-ca-certificates finds it again
-        _replace(_BUNDLE, _BUNDLE.read_text() + certificate)
-        for directory in (CHECKOUT, *(f"{WORK}/{name}" for name in ("_temp", "_actions", "_tool")), "/opt/hostedtoolcache"):
-            os.makedirs(directory, exist_ok=True)
-        for directory in (Path(HOME), *Path(HOME).rglob("*")):
-            os.chown(directory, UID, UID)
-        if Path("/usr/bin/docker").exists():
-            Path("/usr/local/bin/docker").unlink(missing_ok=True)  # the client that belongs to the daemon
-
-
-def _account(etc: Path) -> None:
-    users = [
-        line
-        for line in (etc / "passwd").read_text().splitlines()
-        if line.split(":")[0] != RUNNER and line.split(":")[2] != str(UID)
-    ]
-    _replace(etc / "passwd", "\n".join([*users, f"{RUNNER}:x:{UID}:{UID}::{HOME}:/bin/bash", ""]))
-    shadow = [line for line in (etc / "shadow").read_text().splitlines() if line.split(":")[0] != RUNNER]
-    _replace(etc / "shadow", "\n".join([*shadow, f"{RUNNER}:*:19000:0:99999:7:::", ""]), mode=0o640)
-    groups = {line.split(":")[0]: line for line in (etc / "group").read_text().splitlines() if line.split(":")[2] != str(UID)}
-    groups[RUNNER] = f"{RUNNER}:x:{UID}:"
-    groups.setdefault("docker", "docker:x:998:")
-    for name in ("adm", "docker"):
-        groups[name] += RUNNER if groups[name].endswith(":") else f",{RUNNER}"
-    _replace(etc / "group", "\n".join([*groups.values(), ""]))
-
-
-def _replace(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """A new file in the place of whatever was there; never through a symbolic link."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.write_text(text)
-    path.chmod(mode)
 
 
 def _ip(lines: list[str]) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from tests.attacks.programs import ask_name, send_udp
 from tests.machine import Machine
-from tests.machine.machine import ADDRESS, CHECKOUT, WORK
+from tests.machine.machine import ADDRESS
 from tests.machine.real import runs
+from tests.machine.runner import CHECKOUT, WORK
 from tests.world.internet import API, EVIL, EVIL6, INTERNAL, METADATA, PLATFORM, RESOLVER
 from tests.world.namespace import ADDRESSES
 

@@ -21,6 +21,7 @@ _PORTS = (80, 443)
 class Uplink:
     def __init__(self, world: World) -> None:
         self._world = world
+        self._servers: list[asyncio.Future[asyncio.Server]] = []
         self._addresses: dict[str, tuple[str, ...]] = {}
         self._numbers = iter(range(2, 255))
         # On loopback, an address with a prefix makes the whole range local.
@@ -37,7 +38,7 @@ class Uplink:
             sockets = self._world.namespace.run(lambda: [listen(own, port) for port in _PORTS])
             for port, one in zip(_PORTS, sockets, strict=True):
                 one.setblocking(False)
-                asyncio.ensure_future(asyncio.start_server(functools.partial(_carry, name, port), sock=one))
+                self._servers.append(asyncio.ensure_future(asyncio.start_server(functools.partial(_carry, name, port), sock=one)))
             self._addresses[name] = (own,)
         return self._addresses[name]
 
