@@ -48,7 +48,7 @@ class Machine:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self.world = stack.enter_context(World())
+            self.world = stack.enter_context(World(("2001:db8::10", 80, "http")))
             self.holder = self._hold(stack)
             self._inodes = {os.stat(f"/proc/{self.holder}/ns/{kind}").st_ino for kind in ("net", "mnt")}
             self._connect()
