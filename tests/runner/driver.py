@@ -148,6 +148,7 @@ class Runner:
         self.machine = machine
         self.actions = {EBBGATE: f"{STAGED}/ebbgate", **(actions or {})}
         machine.inside(self._install)
+        self.release(ROOT)
 
     def _install(self) -> None:
         """Node where the runner keeps it, a Python as a distribution's would be, and the action as GitHub would hand it out."""
@@ -160,19 +161,22 @@ class Runner:
         python = Path("/usr/local/bin/python3.12")
         if not python.exists():
             python.symlink_to(Path(self.machine.python).resolve())
-        self.stage(ROOT, f"{STAGED}/ebbgate")
+
+    def release(self, source: Path) -> None:
+        """What ``uses: ebbgate/ebbgate@v1`` means from now on. There is no link on this way that could lead out of the machine."""
+        self.stage(source, self.machine.root / self.actions[EBBGATE].lstrip("/"))
 
     @staticmethod
-    def stage(source: Path, target: str) -> None:
+    def stage(source: Path, target: Path) -> None:
         """Copy what a release has."""
         shutil.rmtree(target, ignore_errors=True)
         for name in RELEASED:
             there = source / name
             if there.is_dir():
-                shutil.copytree(there, Path(target, name), ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(there, target / name, ignore=shutil.ignore_patterns("__pycache__"))
             elif there.exists():
-                Path(target, name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(there, Path(target, name))
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(there, target / name)
 
     def run(self, workflow: str, *, timeout: float = 120, **options: Any) -> JobResult:
         """Run the job of a workflow, given as text. See ``start``."""
