@@ -67,7 +67,8 @@ function actionsWithPre(environment, actionPath) {
     const { folder, depth } = next;
     if (folder === actionPath || basename(folder) === "node_modules") continue;
     const text = depth >= 3 ? read(join(folder, "action.yml")) || read(join(folder, "action.yaml")) : "";
-    if (/^\s+(pre|pre-entrypoint):\s*\S/mu.test(text)) found.push(actionName(relative(root, folder)));
+    const runs = text.slice(Math.max(text.search(/^runs:/mu), 0));
+    if (/[\s{,](pre|pre-entrypoint):\s*\S/u.test(runs)) found.push(actionName(relative(root, folder)));
     if (depth >= 3 + DEEPEST) continue;
     for (const name of entries(folder, true)) queue.push({ folder: join(folder, name), depth: depth + 1 });
   }

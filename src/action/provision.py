@@ -1,5 +1,6 @@
 """Ebbgate's own Python environment, in a place that only root can change. Run by the action as root, with nothing but the
-standard library: ``python -I provision.py``, one JSON document on standard input, one on standard output.
+standard library: ``python -I -B provision.py``, one JSON document on standard input, one on standard output. (-B: in a tool
+cache, files of root would be in the way of its owner.)
 
     /var/lib/ebbgate/DIGEST/bin/python            link to the system's interpreter, or the copy of one that others can change
     /var/lib/ebbgate/DIGEST/lib/pythonX.Y/...     the locked dependencies, and ``ebbgate`` from the action's folder
@@ -135,11 +136,15 @@ def _is_complete(place: Path, digest: str) -> bool:
         marker = json.loads((place / "complete.json").read_text())
     except (OSError, ValueError):
         return False
-    return bool(marker.get("digest") == digest) and _is_roots(place)
+    if place.is_symlink() or marker.get("digest") != digest:
+        return False
+    return _leads_only_through_roots(HOME) and all(_is_safe(path) for path in [place, *_everything(place)])
 
 
-def _is_roots(top: Path) -> bool:
-    return all(_is_safe(path) for path in [*top.parents, top]) and all(_is_safe(path) for path in _everything(top))
+def _leads_only_through_roots(path: Path) -> bool:
+    """Whether nobody but root can change what the path means, links on the way included."""
+    real = Path(os.path.realpath(path))
+    return all(_is_safe(part) for part in [path, *path.parents, real, *real.parents])
 
 
 def _everything(top: Path) -> Iterator[Path]:
@@ -157,7 +162,7 @@ def _is_safe(path: Path) -> bool:
 
 def _make(place: Path, action: Path, archive: dict[str, str] | None, wanted: dict[str, object]) -> None:
     HOME.mkdir(mode=0o755, exist_ok=True)
-    if not all(_is_safe(path) for path in [HOME, *HOME.parents]):
+    if not _leads_only_through_roots(HOME):
         raise ProvisionError(f"others than root can change {HOME}")
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=HOME))
     try:
@@ -247,7 +252,7 @@ def _install(action: Path, packages: Path, new: Path, index: dict[str, str]) -> 
     """The locked wheels, each checked against its hash: with uv, itself got by its hash, because pip takes six times as long."""
     locked = ["--require-hashes", "--only-binary", ":all:", "--requirement"]
     tool, cache = new / "tool", new / "cache"
-    pip = [sys.executable, "-I", "-m", "pip", "install", "--no-cache-dir", "--no-deps", "--no-compile", "--quiet"]
+    pip = [sys.executable, "-I", "-B", "-m", "pip", "install", "--no-cache-dir", "--no-deps", "--no-compile", "--quiet"]
     pip += ["--disable-pip-version-check", "--root-user-action=ignore"]
     environment = {**FIXED, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", **index}
     failure = _call([*pip, "--target", str(tool), *locked, str(action / "requirements/uv.txt")], environment)
@@ -295,7 +300,7 @@ def _check(new: Path) -> None:
         raise ProvisionError(f"the environment's interpreter does not start:\n{ended.stderr[-2000:]}")
     for name in ended.stdout.splitlines():
         path = Path(name)
-        if not all(_is_safe(part) for part in [path, *path.parents]):
+        if not _leads_only_through_roots(path):
             raise ProvisionError(f"the environment's interpreter loads {path}, which others than root can change")
 
 

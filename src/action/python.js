@@ -43,7 +43,7 @@ const INDEX_VARIABLES = [
 export async function environmentFor(actionPath, environment) {
   const interpreter = await findPython(environment);
   const index = Object.fromEntries(INDEX_VARIABLES.flatMap((name) => (environment[name] ? [[name, environment[name]]] : [])));
-  const ended = await runAsRoot([interpreter, "-I", join(actionPath, "src/action/provision.py")], {
+  const ended = await runAsRoot([interpreter, "-I", "-B", join(actionPath, "src/action/provision.py")], {
     seconds: INSTALL_SECONDS,
     input: JSON.stringify({ action: actionPath, copy: !isRootOwned(interpreter), index }),
   });
@@ -117,7 +117,7 @@ function toolCache(environment) {
  */
 async function isSuitable(candidate) {
   try {
-    const ended = await run([candidate, "-I", "-c", PROBE], { seconds: 10 });
+    const ended = await run([candidate, "-I", "-B", "-c", PROBE], { seconds: 10 });
     const [name, major, minor] = ended.stdout.trim().split(" ");
     return ended.code === 0 && name === "cpython" && major === "3" && Number(minor) >= 12;
   } catch {

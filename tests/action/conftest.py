@@ -31,3 +31,12 @@ def fake_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guarded(machine: Machine, fake_release: Path) -> Guarded:
     """A runner machine where ``uses: ebbgate/ebbgate@v1`` is the real action around the fake program."""
     return Guarded(machine, fake_release)
+
+
+@pytest.fixture(scope="session")
+def real_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The action around the real program, with its archive."""
+    release = tmp_path_factory.mktemp("real-release")
+    Runner.stage(ROOT, release)
+    bundle.make(release, [Machine.python])
+    return release

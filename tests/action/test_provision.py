@@ -23,7 +23,7 @@ HOME = "/var/lib/ebbgate"
 
 def provision(machine: Machine, action: str, *, copy: bool = False, python: str = "", index: dict | None = None) -> Outcome:
     document = json.dumps({"action": action, "copy": copy, "index": index or {}}).encode()
-    command = [python or machine.python, "-I", f"{action}/src/action/provision.py"]
+    command = [python or "/usr/local/bin/python3.12", "-I", "-B", f"{action}/src/action/provision.py"]
     return machine.run(command, user="root", input=document, timeout=180)
 
 
@@ -79,9 +79,11 @@ def test_an_archive_that_is_not_the_manifests_is_refused(guarded: Guarded) -> No
 def test_an_archive_of_another_source_is_not_used(guarded: Guarded) -> None:
     machine = guarded.machine
     assert machine.sh(f"echo '# changed' >>{guarded.action}/src/ebbgate/__init__.py", user="root").code == 0
+    (guarded.machine.root / guarded.action.lstrip("/") / "requirements/runtime.txt").write_text("absent==1 --hash=sha256:00\n")
     outcome = provision(machine, guarded.action, index={"PIP_NO_INDEX": "1"})
     assert outcome.code == 3
     assert "the locked packages could not be installed" in outcome.stderr
+    assert machine.sh(f"ls -A {HOME}", user="root").stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def _copy_prefix(prefix: Path, to: Path) -> None:
     shutil.copytree(prefix / "lib", to / "lib", ignore=ignored)
     (to / "bin").mkdir()
     shutil.copy(prefix / "bin/python3.12", to / "bin/python3.12")
-    for path in (to, *to.rglob("*")):
+    for path in (to.parent.parent, *to.parent.parent.rglob("*")):
         os.chown(path, 1001, 1001)
 
 
