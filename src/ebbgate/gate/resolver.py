@@ -22,7 +22,7 @@ import dns.resolver
 import dns.rrset
 
 from ebbgate.events.types import DnsQuestion, FindingRecord, Origin
-from ebbgate.gate import boundary, judging
+from ebbgate.gate import boundary, judging, upstream_names
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import decision_record
 from ebbgate.host.links import SELFTEST_NAME
@@ -47,13 +47,13 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 class Resolver:
     """Serves handed sockets, UDP and TCP. Every exception denies the question and is a defect."""
 
-    def __init__(self, context: GateContext, nonce: str) -> None:
+    def __init__(self, context: GateContext, nonce: str, nameservers: tuple[str, ...] = ()) -> None:
         self._context = context
         self._nonce = nonce
         self._in_flight = 0
         self._recorded: set[tuple[str, str, str]] = set()
         self._count = 0
-        self._upstream = _system_resolver()
+        self._upstream = upstream_names.async_resolver(nameservers) if nameservers else _system_resolver()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, datagrams: list[socket.socket], streams: list[socket.socket]) -> None:
@@ -138,7 +138,9 @@ class Resolver:
             name = canonical_host(text)
         except ValueError:
             return Decision(Action.DENY, Reason.MALFORMED), ""
-        return decide(self._context.policy, Observation(Stage.DNS, Protocol.DNS, name)), name
+        observation = Observation(Stage.DNS, Protocol.DNS, name)
+        decision, job = decide(self._context.policy, observation), self._context.job
+        return (decision if job is None else job.name_decision(decision, observation)), name
 
     def _findings(self, text: str) -> list[FindingRecord]:
         result = self._context.scanner.scan_labels(text, Place(Carrier.DNS))
@@ -169,7 +171,7 @@ class Resolver:
             answer.set_rcode(dns.rcode.NXDOMAIN)
             return answer
         fitting = [one for one in addresses if ipaddress.ip_address(one).version == version]
-        if any(special_range(one) in _INSIDE for one in fitting):
+        if self._context.job is None and any(special_range(one) in _INSIDE for one in fitting):
             fitting = [self._context.directory.sinkhole(name)[0 if version == 4 else 1]]
         self._context.directory.hand_out(name, tuple(fitting))
         _add(answer, query, fitting)

@@ -39,10 +39,10 @@ def packet_log_socket(group: int, snaplen: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     opened.settimeout(2.0)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    _configure(opened, group, _attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
-    _configure(opened, group, _attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
+    _configure(opened, group, attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
+    _configure(opened, group, attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
     # One packet a message: the default waits for a hundred or a second, and by then the sender may be gone.
-    _configure(opened, group, _attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
+    _configure(opened, group, attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
     return opened
 
 
@@ -55,7 +55,8 @@ def _configure(opened: socket.socket, group: int, attributes: bytes) -> None:
         raise OSError(-code, "NFLOG could not be configured")
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute, padded."""
     padding = b"\0" * (-len(payload) % 4)
     return struct.pack("=HH", 4 + len(payload), kind) + payload + padding
 
@@ -149,13 +150,14 @@ def refused_packets(data: bytes) -> list[RefusedPacket]:
         if length < 16:
             break
         if kind == _ULOG_PACKET:
-            payload = _attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
+            payload = attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
             packets.append(_parse(payload))
         offset += (length + 3) & ~3
     return packets
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Netlink attributes by kind; the last of a kind wins."""
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):

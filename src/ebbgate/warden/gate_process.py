@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: messages of host.channel
 
@@ -26,13 +26,16 @@ _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.proce
 
 
 class GateProcess:
-    """The gate as a child process in a session of its own."""
+    """The gate as a child process in a session of its own.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    become: called in the child before the interpreter starts, to give privileges away; what it raises ends the child.
+    """
+
+    def __init__(self, environ: Mapping[str, str], become: Callable[[], None] | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(__file__).resolve().parent.parent.parent)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module; the warden has one thread
                 [sys.executable, "-I", "-c", _PROGRAM, root, str(theirs.fileno())],
                 env={name: environ[name] for name in _ENVIRONMENT if name in environ},
                 pass_fds=(theirs.fileno(),),
@@ -41,6 +44,7 @@ class GateProcess:
                 stderr=None if os.environ.get("EBBGATE_DEBUG") else subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
+                preexec_fn=become,  # noqa: PLW1509 - the warden has one thread
             )
         self._channel = ours
         self._receiver = channel.Receiver()
