@@ -90,11 +90,22 @@ class GateProcess:
         return [channel.parse(body) for body in self._receiver.feed(data)] if data else None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send one message; a gate that is gone shows itself on the next ``receive``."""
+        """Send one message; a gate that is gone, or takes nothing any more, shows itself on the next ``receive``."""
         try:
             self._channel.sendall(channel.encode(message))
         except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """A message may have gone half: nothing more can be said, so let the next ``receive`` find the end."""
+        try:
+            self._channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
             return
+
+    def lose_patience(self, seconds: float) -> None:
+        """From now on a gate that takes nothing for so long counts as gone."""
+        self._channel.settimeout(seconds)
 
     def how_it_ended(self) -> str:
         """In words: "signal 9", "exit 1", or "no answer" while it still runs."""
@@ -103,6 +114,10 @@ class GateProcess:
         except subprocess.TimeoutExpired:
             return "no answer"
         return f"signal {-code}" if code < 0 else f"exit {code}"
+
+    def close(self) -> None:
+        """Let go of the channel."""
+        self._channel.close()
 
     def kill(self) -> None:
         """End it at once. Safe to call again."""
