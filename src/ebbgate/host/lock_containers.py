@@ -14,10 +14,8 @@ containers that were given the socket before; both are named in the result.
 
 from __future__ import annotations
 
-import errno
 import http.client
 import os
-import socket
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host import netlink, permissions
 from ebbgate.host.lockdown import LockResult
 from ebbgate.host.permissions import Memory
-from ebbgate.host.runner_identity import Runner, acting_as
+from ebbgate.host.runner_identity import Runner, opened_by
 
 # Usual places, relative to the machine's root; patterns allowed. Each daemon's own documentation names them.
 SOCKETS = (
@@ -52,10 +50,10 @@ SOCKETS = (
     "var/snap/docker/common/run/*.sock",
 )
 # Names of the processes (comm, at most 15 characters) whose listening sockets are closed wherever they are.
-DAEMONS = frozenset(
-    "dockerd containerd podman buildkitd crio cri-dockerd lxd incusd k3s-server rke2 libvirtd virtqemud virtlxcd kubelite "
-    "balena-engine-d".split()
-)
+DAEMONS = frozenset((
+    "dockerd", "containerd", "podman", "buildkitd", "crio", "cri-dockerd", "balena-engine-d",
+    "k3s-server", "rke2", "kubelite", "lxd", "incusd", "libvirtd", "virtqemud", "virtlxcd",
+))  # fmt: skip
 MAX_SOCKETS = 200
 MAX_LISTED = 20
 _CONNECT_SECONDS = 1.0
@@ -94,13 +92,15 @@ class ContainerLock:
     def verify(self) -> LockResult:
         """Knock at every socket as the job's user. IntegrityError when one opens."""
         paths = self._sockets()
-        for path, answer in acting_as(self._runner, lambda: [(path, _knock(path)) for path in paths]):
-            if answer not in (errno.EACCES, errno.ENOENT):
-                raise IntegrityError("a container socket is open to the job", path, "use `containers: keep`, or stop the daemon")
+        opened = opened_by(self._runner, paths)
+        if opened:
+            raise IntegrityError("a container socket is open to the job", opened[0], "use `containers: keep`, or stop the daemon")
         daemons = list(_daemons(self._proc))
         for port in self._ports(daemons):
             raise IntegrityError(
-                f"a container daemon answers everybody on TCP port {port}", "", "take tcp:// out of its hosts, or `containers: keep`"
+                f"a container daemon answers everybody on TCP port {port}",
+                "",
+                "take tcp:// out of its hosts, or `containers: keep`",
             )
         detail = [f"closed: {path}" for path in paths[:MAX_LISTED]] + self._remarks()
         sentence = f"{len(paths)} container sockets are closed to the job, tried and refused."
@@ -147,7 +147,9 @@ class ContainerLock:
 
     def _remarks(self) -> list[str]:
         units = [path.name for path in self._root.glob("*/systemd/system/*.socket") if path.name.startswith(("docker", "podman"))]
-        units += [path.name for path in self._root.glob("usr/lib/systemd/system/*.socket") if path.name.startswith(("docker", "podman"))]
+        units += [
+            path.name for path in self._root.glob("usr/lib/systemd/system/*.socket") if path.name.startswith(("docker", "podman"))
+        ]
         remarks = [f"{unit}: systemd makes this socket anew, open again, when root restarts it" for unit in sorted(set(units))]
         own = self._root / f"run/user/{self._runner.uid}"
         rootless = [path for pattern in ("docker.sock", "podman/podman.sock") for path in own.glob(pattern)]
@@ -166,19 +168,6 @@ class ContainerLock:
         return [
             f"Process {pid} has had a connection to a container daemon since before the lock." for pid, held in holders if held
         ]
-
-
-def _knock(path: str) -> int:
-    """errno of connecting; 0 when the door opens."""
-    with socket.socket(socket.AF_UNIX) as knocking:
-        knocking.settimeout(_CONNECT_SECONDS)
-        try:
-            knocking.connect(path)
-        except TimeoutError:
-            return errno.ETIMEDOUT
-        except OSError as problem:
-            return problem.errno or errno.EIO
-    return 0
 
 
 def _speaks_docker(port: int) -> bool:

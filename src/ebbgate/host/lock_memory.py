@@ -20,7 +20,6 @@ Root is stopped from ptrace too, but reads /proc/kcore or loads a module: the lo
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host import permissions
 from ebbgate.host.lockdown import LockResult
 from ebbgate.host.permissions import Memory
-from ebbgate.host.runner_identity import CLEAN_ENVIRONMENT, Runner, acting_as
+from ebbgate.host.runner_identity import CLEAN_ENVIRONMENT, Runner, acting_as, opened_by
 
 YAMA, CORE_PATTERN = "kernel/yama/ptrace_scope", "kernel/core_pattern"
 NO_ATTACH, NO_DUMP = "3", "|/bin/false"
@@ -84,9 +83,9 @@ class MemoryLock:
         if self._setting(CORE_PATTERN) not in ("", NO_DUMP):
             raise IntegrityError("core dumps of the runner are possible", f"{CORE_PATTERN} was changed", "")
         ports = self._diagnostic_ports()
-        for path, answer in acting_as(self._runner, lambda: [(path, _open(path)) for path in ports]):
-            if answer not in (errno.EACCES, errno.ENOENT):
-                raise IntegrityError("the runner's diagnostic port is open to the job", str(path), "use `protect-memory: false`")
+        opened = opened_by(self._runner, ports)
+        if opened:
+            raise IntegrityError("the runner's diagnostic port is open to the job", opened[0], "use `protect-memory: false`")
         detail = [f"closed: {path}" for path in ports] + ["core dumps: off"]
         scope, readable = self._setting(YAMA), self._readable(self._runner)
         if scope == "":
@@ -96,7 +95,9 @@ class MemoryLock:
             cause = f"{YAMA} is {scope}" if scope != NO_ATTACH else "it was tried, and worked although Yama forbids it"
             raise IntegrityError("the runner's memory can be read by the job", cause, "use `protect-memory: false`")
         detail.append("kernel.yama.ptrace_scope is 3 until the machine is started anew")
-        return LockResult(self.name, True, True, "The runner's memory cannot be read by the job: tried and refused.", tuple(detail))
+        return LockResult(
+            self.name, True, True, "The runner's memory cannot be read by the job: tried and refused.", tuple(detail)
+        )
 
     def undo(self) -> LockResult:
         """Core files and diagnostic ports are as before. Yama's latch stays: nobody can take it back."""
@@ -142,13 +143,15 @@ class MemoryLock:
         return os.fsdecode(values[0]) if values else "/tmp"  # noqa: S108
 
 
-_OTHERWISE = "This kernel has no Yama, but something else keeps the job's user from reading another process's memory: tried and refused."
+_OTHERWISE = (
+    "This kernel has no Yama, but something else keeps the job's user from reading another process's memory: tried and refused."
+)
 
 
 def memory_is_readable(runner: Runner) -> bool:
     """Whether a process of the job's user can read the memory of another one: tried on a child, which is ended."""
     identity = {"user": runner.uid, "group": runner.gid, "extra_groups": runner.groups}
-    child = subprocess.Popen(  # type: ignore[call-overload] # noqa: S603 - keyword arguments by a mapping
+    child = subprocess.Popen(  # type: ignore[call-overload] # keyword arguments by a mapping
         ["/bin/sleep", "60"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -167,20 +170,3 @@ def memory_is_readable(runner: Runner) -> bool:
         child.kill()
         child.wait()
     return True
-
-
-def _open(path: Path) -> int:
-    """errno of opening a socket or pipe; 0 when it opens."""
-    import socket  # noqa: PLC0415
-    import stat  # noqa: PLC0415
-
-    try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            with socket.socket(socket.AF_UNIX) as knocking:
-                knocking.settimeout(1.0)
-                knocking.connect(str(path))
-        else:
-            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as problem:
-        return problem.errno or errno.EIO
-    return 0

@@ -68,7 +68,9 @@ class SudoLock:
         held = self._runner.capabilities & ~_HARMLESS_CAPABILITIES
         if held:
             raise PlatformError(
-                "the runner's processes hold capabilities of root", f"CapPrm {held:x}", "start the runner without, or `sudo: keep`"
+                "the runner's processes hold capabilities of root",
+                f"CapPrm {held:x}",
+                "start the runner without, or `sudo: keep`",
             )
         try:
             self._memory.add(trusted_paths.close(trusted_paths.writable(self._runner, self._root, self._proc)))
@@ -87,7 +89,9 @@ class SudoLock:
             raise IntegrityError("the job can write files that root trusts", left[0].path, "use another machine, or `sudo: keep`")
         closed = len(self._memory.recall())
         detail = [f"refused: {one}" for one in tried]
-        detail += [f"{closed} files and directories that root trusts were writable for the job and are not any more"] if closed else []
+        detail += (
+            [f"{closed} files and directories that root trusts were writable for the job and are not any more"] if closed else []
+        )
         detail += [f"set-user-ID program: {one}" for one in trusted_paths.unusual_setuid(self._root)]
         sentence = "The job's user cannot become root: sudo was taken from it, tried and refused."
         if not tried:
@@ -124,7 +128,10 @@ class SudoLock:
             return  # polkit knows users by their names
         if (self._root / "etc/polkit-1").is_dir():
             answer = f"if (subject.user == {json.dumps(name)}) {{ return polkit.Result.NO; }}"
-            yield self._root / POLKIT_RULE, f"{BEGIN}\n".replace("#", "//") + f"polkit.addRule(function(action, subject) {{ {answer} }});\n"
+            yield (
+                self._root / POLKIT_RULE,
+                f"{BEGIN}\n".replace("#", "//") + f"polkit.addRule(function(action, subject) {{ {answer} }});\n",
+            )
         if (self._root / POLKIT_LOCAL).parent.is_dir():
             answers = "ResultAny=no\nResultInactive=no\nResultActive=no\n"
             yield self._root / POLKIT_LOCAL, f"[ebbgate]\nIdentity=unix-user:{name}\nAction=*\n{answers}"
@@ -182,12 +189,16 @@ class SudoLock:
             if not granted:
                 return
             if time.monotonic() >= end:
-                raise IntegrityError(f"the job's user still becomes root: {' '.join(command)}", "", "use another machine, or `sudo: keep`")
+                raise IntegrityError(
+                    f"the job's user still becomes root: {' '.join(command)}", "", "use another machine, or `sudo: keep`"
+                )
             time.sleep(0.05)
 
     def _warnings(self) -> tuple[str, ...]:
         groups = group_names(self._runner, self._root)
-        found = [f"The job's user is in the group {name}, which {POWERFUL_GROUPS[name]}." for name in groups if name in POWERFUL_GROUPS]
+        found = [
+            f"The job's user is in the group {name}, which {POWERFUL_GROUPS[name]}." for name in groups if name in POWERFUL_GROUPS
+        ]
         if re.search(r"^\s*auth\s.*pam_(wheel\.so.*\btrust|permit\.so)", _read(self._root / "etc/pam.d/su"), re.MULTILINE):
             found.append("PAM lets some users use su without a password; see /etc/pam.d/su.")
         return tuple(found)

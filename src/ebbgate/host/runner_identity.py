@@ -11,11 +11,14 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import socket
+import stat
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from ebbgate.host import kernel
 # Without /usr/local: hosted images let everybody write there, and root must run nothing from it.
 CLEAN_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _MAX_ANCESTORS = 32
+_KNOCK_SECONDS = 1.0
 # (setgroups, setfsuid, setfsgid): arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
 _CALLS = {"x86_64": (116, 122, 123), "aarch64": (159, 151, 152)}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -161,6 +165,24 @@ def _become(runner: Runner) -> None:
     kernel.limit_capabilities(0, kernel.bounding_capabilities())
 
 
-def may_access(path: str | Path, mode: int) -> bool:
-    """access(2) by the file credentials of the calling thread; for use inside ``acting_as``."""
-    return os.access(path, mode, effective_ids=True)
+def opened_by(runner: Runner, paths: Iterable[str | Path]) -> list[str]:
+    """Which of these sockets and pipes the runner gets into. Permissions are looked at before anybody answers, so a socket
+    without a listener refuses with EACCES too, and with ECONNREFUSED when it would have been open.
+    """
+    given = [str(path) for path in paths]
+    answers = acting_as(runner, lambda: [_knock(path) for path in given])
+    return [path for path, code in zip(given, answers, strict=True) if code not in (errno.EACCES, errno.ENOENT)]
+
+
+def _knock(path: str) -> int:
+    """0 when it opens, otherwise errno."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            with socket.socket(socket.AF_UNIX) as knocking:
+                knocking.settimeout(_KNOCK_SECONDS)
+                knocking.connect(path)
+        else:
+            os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as problem:
+        return problem.errno or errno.ETIMEDOUT
+    return 0

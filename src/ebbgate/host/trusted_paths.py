@@ -72,10 +72,11 @@ SHALLOW = (
 MAX_ENTRIES = 60_000  # hosted images have about 12,000 in these trees; a bound so that a start cannot hang
 MAX_LISTED = 40
 # Set-user-ID programs that Debian and Ubuntu ship and that ask before they give: everything else is worth a line.
-ORDINARY_SETUID = frozenset(
-    "chfn chsh fusermount fusermount3 gpasswd mount newgidmap newgrp newuidmap passwd ping pkexec su sudo sudo.ws sudoedit "
-    "umount unix_chkpwd ssh-keysign dbus-daemon-launch-helper polkit-agent-helper-1 snap-confine at doas chage expiry crontab".split()
-)
+ORDINARY_SETUID = frozenset((
+    "chfn", "chsh", "fusermount", "fusermount3", "gpasswd", "mount", "newgidmap", "newgrp", "newuidmap", "passwd", "ping",
+    "pkexec", "su", "sudo", "sudo.ws", "sudoedit", "umount", "unix_chkpwd", "ssh-keysign", "dbus-daemon-launch-helper",
+    "polkit-agent-helper-1", "snap-confine", "at", "doas", "chage", "expiry", "crontab",
+))  # fmt: skip
 _SETUID_PLACES = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin", "usr/lib", "usr/libexec", "opt")
 
 
