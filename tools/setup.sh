@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 WHAT=${1:-run}
 RUN_PACKAGES="nft:nftables ip:iproute2"
-TEST_PACKAGES="curl:curl ping:iputils-ping git:git make:make"
+TEST_PACKAGES="curl:curl ping:iputils-ping git:git make:make sudo:sudo dockerd:docker.io iptables:iptables busybox:busybox-static"
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -28,12 +28,21 @@ debian_packages() {
   has apt-get || fail "please install these with your package manager and call again:$missing"
   [ "$(id -u)" = 0 ] || fail "packages are missing; please run:  sudo apt-get install -y$missing"
   say "installing$missing"
+  start_no_services
   # shellcheck disable=SC2086 # a list
   DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 || {
     apt-get update -qq
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
   }
+}
+
+# A package is wanted for its programs: Debian would start Docker's daemon too, where there is an init that can.
+start_no_services() {
+  [ ! -e /usr/sbin/policy-rc.d ] || return 0
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
 }
 
 bootstrap_python() {

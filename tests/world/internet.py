@@ -10,6 +10,7 @@ import socket
 import ssl
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,7 @@ from tests.world.servers import Connection, HttpServer, RawServer, Sniffer
 
 API, MIRROR, FILES, EVIL, EVIL2 = "203.0.113.10", "203.0.113.11", "203.0.113.12", "203.0.113.66", "203.0.113.67"
 EVIL6, METADATA, INTERNAL, RESOLVER = "2001:db8::66", "169.254.169.254", "10.0.0.5", "203.0.113.53"
+PLATFORM = "168.63.129.16"  # of the cloud that hosted runners are in, beside its metadata service
 ATTACKERS = (EVIL, EVIL2, EVIL6)
 NAMES: dict[str, tuple[str, ...]] = {
     "api.example.com": (API, "2001:db8::10"),
@@ -39,9 +41,10 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 # (address, port, kind). Attackers answer on everything a client may try.
 _LISTENING = (
-    *((address, 80, "http") for address in (API, MIRROR, FILES, EVIL, EVIL2, METADATA, INTERNAL, EVIL6)),
+    *((address, 80, "http") for address in (API, MIRROR, FILES, EVIL, EVIL2, METADATA, PLATFORM, INTERNAL, EVIL6)),
     *((address, 443, "https") for address in (API, MIRROR, FILES, EVIL, EVIL2, INTERNAL, EVIL6, "2001:db8::10")),
     ("127.0.0.1", 443, "https"),
+    ("2001:db8::10", 80, "http"),
     (EVIL, 4444, "raw"),
     (EVIL, 22, "ssh"),
     (EVIL, 8443, "https"),
@@ -59,6 +62,7 @@ class World:
         self.connections: list[Connection] = []
         self.questions: list[tuple[str, str]] = []
         self.names = dict(NAMES)
+        self.elsewhere: Callable[[str], tuple[str, ...] | None] = lambda _name: None  # addresses of names that it does not know
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -92,9 +96,9 @@ class World:
     def _sockets(self) -> dict[tuple[str, int, str], socket.socket]:
         found = {}
         for address, port, kind in _LISTENING:
-            found[address, port, kind] = _listen(address, port)
+            found[address, port, kind] = listen(address, port)
         for address in (RESOLVER, EVIL):
-            found[address, 53, "dns-tcp"] = _listen(address, 53)
+            found[address, 53, "dns-tcp"] = listen(address, 53)
         for address in (RESOLVER, EVIL):
             datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             datagram.bind((address, 53))
@@ -142,13 +146,14 @@ class World:
         self.questions.append((name, dns.rdatatype.to_text(question.rdtype)))
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
+        known = self.names[name] if name in self.names else self.elsewhere(name)
         version = {dns.rdatatype.A: ".", dns.rdatatype.AAAA: ":"}.get(question.rdtype)
-        addresses = [one for one in self.names.get(name, ()) if version and version in one]
+        addresses = [one for one in known or () if version and version in one]
         if addresses:
             response.answer.append(
                 dns.rrset.from_text(question.name, 1, "IN", dns.rdatatype.to_text(question.rdtype), *addresses)
             )
-        elif name not in self.names:
+        elif known is None:
             response.set_rcode(3)
         return response.to_wire()
 
@@ -157,6 +162,7 @@ class World:
     def forget(self) -> None:
         """Forget what was seen so far."""
         self.sniffer.destinations()
+        self.sniffer.lost()
         self.connections.clear()
         self.questions.clear()
 
@@ -170,7 +176,9 @@ class World:
 
     def packets_to(self, *addresses: str) -> set[tuple[str, int, int]]:
         """(address, protocol number, port) of packets on the wire to these addresses, since ``forget``."""
-        return {one for one in self.sniffer.destinations() if one[0] in addresses}
+        found = self.sniffer.destinations()
+        assert not self.sniffer.lost(), "packets came faster than they were looked at"
+        return {one for one in found if one[0] in addresses}
 
 
 class _Names(asyncio.DatagramProtocol):
@@ -184,7 +192,7 @@ class _Names(asyncio.DatagramProtocol):
         self._transport.sendto(self._world.answer(data), addr)
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # with the protocol said, asyncio sets TCP_NODELAY
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -19,6 +19,7 @@ ADDRESSES = (
     "2001:db8::66",
     "2001:db8::10",
     "169.254.169.254",  # a cloud's metadata service
+    "168.63.129.16",  # a cloud's platform service
     "10.0.0.5",  # an internal service
 )
 

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import socket
 import ssl
+import struct
 from dataclasses import dataclass, field
 
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
@@ -186,6 +187,10 @@ class Sniffer:
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(3))
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+
+    def lost(self) -> int:
+        """Number of packets that found no room since the last call."""
+        return struct.unpack("II", self.socket.getsockopt(263, 6, 8))[1]  # SOL_PACKET, PACKET_STATISTICS: packet(7)
 
     def destinations(self) -> set[tuple[str, int, int]]:
         """(address, protocol, port) of each packet since the last call."""
