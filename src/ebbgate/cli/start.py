@@ -23,6 +23,9 @@ def start(
     connector_netns: Annotated[
         Path | None, typer.Option(help="Network namespace in which the kernel tells of processes.", metavar="PATH", hidden=True)
     ] = None,
+    sysctls: Annotated[Path, typer.Option(help="Where the kernel's settings are.", metavar="DIR", hidden=True)] = Path(
+        "/proc/sys"
+    ),
 ) -> None:
     """Guard every process of this machine from now on, until `ebbgate stop`. Root only; meant for the GitHub Action.
 
@@ -37,5 +40,5 @@ def start(
     text = sys.stdin.buffer.read(MAX_DOCUMENT + 1)
     if len(text) > MAX_DOCUMENT:
         raise PolicyError("the job's document is too large", f"over {MAX_DOCUMENT} bytes", "shorten the policy")
-    answer = start_warden(job_request(text, Target(state=state, connector_netns=connector_netns)))
+    answer = start_warden(job_request(text, Target(state=state, connector_netns=connector_netns, sysctls=sysctls)))
     print(json.dumps(answer))

@@ -24,6 +24,7 @@ import dns.rrset
 from ebbgate.events.types import DnsQuestion, FindingRecord, Origin
 from ebbgate.gate import boundary, judging, upstream_names
 from ebbgate.gate.context import GateContext
+from ebbgate.gate.datagrams import Datagrams, Peer, Reply
 from ebbgate.gate.draft import decision_record
 from ebbgate.host.links import SELFTEST_NAME
 from ebbgate.policy.addresses import special_range
@@ -58,26 +59,23 @@ class Resolver:
 
     async def serve(self, datagrams: list[socket.socket], streams: list[socket.socket]) -> None:
         """Begin to answer."""
-        loop = asyncio.get_running_loop()
-        for one in datagrams:
-            one.setblocking(False)
-            await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=one)
+        self._datagrams = [Datagrams(one, self.datagram) for one in datagrams]
         for one in streams:
             await asyncio.start_server(self._serve_stream, sock=one)
 
-    def datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
+    def datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
         """A question over UDP."""
         if self._in_flight >= MAX_IN_FLIGHT:
             return
-        task = asyncio.get_running_loop().create_task(self._answer_datagram(transport, data, peer))
+        task = asyncio.get_running_loop().create_task(self._answer_datagram(data, peer, reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer_datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
-        answer = await self.respond(data, "udp", (peer[0], peer[1]), "")
-        if answer is not None and not transport.is_closing():
+    async def _answer_datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
+        answer = await self.respond(data, "udp", peer, "")
+        if answer is not None:
             limit = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
-            transport.sendto(_wire(answer, limit), peer)
+            reply(_wire(answer, limit))
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -245,19 +243,6 @@ class Resolver:
             )
 
         reporter.later(origin, send)
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a datagram endpoint has a datagram transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None:
-            self._resolver.datagram(self._transport, data, addr)
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:

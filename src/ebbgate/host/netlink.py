@@ -129,9 +129,9 @@ def unix_sockets(diag: socket.socket) -> list[UnixSocket]:
     request = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_REQUEST | _NLM_DUMP, 1, 0) + body
     found: list[UnixSocket] = []
     for answer in _dump(diag, request):
-        attributes = _attributes(answer[16:])
-        name = attributes.get(attribute_name, b"").rstrip(b"\0").decode(errors="surrogateescape")
-        peer = struct.unpack("=I", attributes.get(attribute_peer, bytes(4)))[0]
+        found_attributes = attributes(answer[16:])
+        name = found_attributes.get(attribute_name, b"").rstrip(b"\0").decode(errors="surrogateescape")
+        peer = struct.unpack("=I", found_attributes.get(attribute_peer, bytes(4)))[0]
         found.append(UnixSocket(answer[2], struct.unpack_from("=I", answer, 4)[0], name, peer))
     return found
 

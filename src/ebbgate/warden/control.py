@@ -122,6 +122,10 @@ class ControlServer:
         client.connection.close()
         self._clients.discard(client)
 
+    def is_answering(self) -> bool:
+        """Whether a client has not taken its answer yet."""
+        return any(client.answer for client in self._clients)
+
     def expire(self) -> None:
         """Forget clients that do nothing."""
         for client in [one for one in self._clients if time.monotonic() - one.since > CLIENT_SECONDS]:

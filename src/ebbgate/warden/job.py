@@ -214,6 +214,10 @@ class JobGuard:
         else:
             self.control.reply(client, {"type": "refused", "why": "only root may" if kind == "stop" else "unknown or too many"})
 
+    def is_answering(self) -> bool:
+        """Whether somebody has not taken an answer yet."""
+        return self.control is not None and self.control.is_answering()
+
     def _conclude(self, number: int, *, complete: bool) -> None:
         waiting = self._waiting.pop(number, None)
         if waiting is None or self.control is None:

@@ -43,6 +43,7 @@ class Target:
     connector_netns: Path | None = None
     root: Path = Path("/")
     proc: Path = Path("/proc")
+    sysctls: Path = Path("/proc/sys")
     state: Path = STATE
 
 
