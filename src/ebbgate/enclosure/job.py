@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host import interfaces, netlink, nftables
-from ebbgate.host.namespaces import inside
+from ebbgate.host.network_namespace import inside
 from ebbgate.host.nft_table import OwnedTable
 
 _BACKLOG = 4096

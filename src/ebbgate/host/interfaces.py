@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebbgate.host.namespaces import inside
 from ebbgate.host.netlink import attributes
+from ebbgate.host.network_namespace import inside
 
 _GETLINK, _NEWLINK = 18, 16
 _REQUEST, _DUMP = 0x1, 0x300

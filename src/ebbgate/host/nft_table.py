@@ -21,8 +21,8 @@ import struct
 from pathlib import Path
 
 from ebbgate.errors import IntegrityError, PlatformError
-from ebbgate.host.namespaces import inside
 from ebbgate.host.netlink import attribute
+from ebbgate.host.network_namespace import inside
 from ebbgate.host.nftables import TABLE
 
 _OWNER, _PERSIST = 0x2, 0x4  # enum nft_table_flags

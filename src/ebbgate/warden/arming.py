@@ -100,7 +100,7 @@ class Arming:
         self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}")
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
         guard.gate.start(self._configuration(), guard.enclosure.gate_sockets)
-        guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish)
+        guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish, guard.record)
         return guard
 
     def _make_state(self) -> None:
@@ -183,7 +183,10 @@ class Arming:
         guard.control = ControlServer(self._state, self._selector, guard.asked)
         files = [self._state / name for name in (BUNDLE, JAVA, CA)]
         group = self._group or ControlGroup("")
-        guard.integrity = Integrity(files, self._uid, group, guard.control, self._target.proc)
+        gate = guard.gate
+        guard.integrity = Integrity(
+            files, self._uid, group, guard.control, self._target.proc, lambda: gate.pid if gate is not None else 0
+        )
         if self._request.enforce:
             self._end_others(guard, kept)
 
@@ -217,10 +220,13 @@ class Arming:
 
     def _prove(self, guard: JobGuard) -> None:
         with proof.Proof(self._request, self._nonce, self._selector) as prover:
-            guard.provers.add(prover.pid)
+            if guard.monitor is not None:
+                guard.monitor.ignore(prover.pid)
             self._until(lambda: prover.ended, "the self-test did not end")
         if prover.told != "ok":
             raise IntegrityError("the enclosure's self-test failed", prover.told, "the machine stays closed")
+        number = guard.flush()  # so that records of the proof come before the record of the job begins
+        self._until(lambda: guard.flushed >= number, "the gate does not answer")
 
     def _lock(self, guard: JobGuard) -> None:
         """Lockdown, each lock verified after it was laid."""

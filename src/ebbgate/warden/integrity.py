@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ebbgate.host.control_group import ControlGroup
@@ -12,13 +12,15 @@ from ebbgate.warden.control import ControlServer
 
 
 class Integrity:
-    """files: read once now and compared later. uid: the gate's. gate: gives its pid, 0 when there is none."""
+    """files: read once now and compared later. uid, group: the gate's. gate: gives its pid, 0 when there is none."""
 
-    def __init__(self, files: list[Path], uid: int, group: ControlGroup, control: ControlServer, proc: Path) -> None:
+    def __init__(
+        self, files: list[Path], uid: int, group: ControlGroup, control: ControlServer, proc: Path, gate: Callable[[], int]
+    ) -> None:
         self._digests = {path: _digest(path) for path in files}
         self._uid, self._group, self._control, self._proc = uid, group, control, proc
         self._told: set[str] = set()
-        self.gate_pid = 0
+        self._gate = gate
 
     def problems(self) -> Iterator[str]:
         """One sentence for each thing that is wrong, each told once."""
@@ -38,11 +40,12 @@ class Integrity:
 
     def _strangers(self) -> Iterator[int]:
         """Processes in the gate's group, or with its user id, that are not the gate."""
+        gate = self._gate()
         for pid in self._group.members():
-            if pid != self.gate_pid:
+            if pid != gate:
                 yield pid
         for entry in os.listdir(self._proc):
-            if entry.isdigit() and int(entry) != self.gate_pid:
+            if entry.isdigit() and int(entry) != gate:
                 try:
                     owner = os.stat(self._proc / entry).st_uid
                 except OSError:

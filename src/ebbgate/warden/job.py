@@ -26,7 +26,7 @@ from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
 from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
 from ebbgate.events.verdict import verdict
-from ebbgate.host import netlink
+from ebbgate.host import links, netlink
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
@@ -53,8 +53,8 @@ class JobGuard:
         self.control: ControlServer | None = None
         self.integrity: Integrity | None = None
         self.armed_at = 0.0
-        self.provers: set[int] = set()
         self.stopped = False
+        self.flushed = 0
         self.began = time.monotonic()
         self.on_stop: Callable[[], None] = lambda: None
         self._packets = Packets()
@@ -86,6 +86,8 @@ class JobGuard:
         self.selector.register(self.enclosure.packets, selectors.EVENT_READ, self._from_packets)
         self.selector.register(self.enclosure.rule_events, selectors.EVENT_READ, self.check_rules)
         self.selector.register(self.enclosure.link_events, selectors.EVENT_READ, self.check_links)
+        if self.monitor is not None:
+            self.monitor.watch(self.selector)
 
     def _tick(self) -> None:
         if self.gate is not None:
@@ -118,7 +120,8 @@ class JobGuard:
         elif kind == "flushed":
             if self.gate is not None:
                 self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
-            self._conclude(int(message["id"]), complete=True)
+            self.flushed = int(message["id"])
+            self._conclude(self.flushed, complete=True)
         else:
             raise IntegrityError("the gate sent something unexpected")
 
@@ -136,9 +139,8 @@ class JobGuard:
 
     def record(self, event: Event) -> None:
         """Into the journal; an exfiltration attempt ends the step that made it."""
-        origin = getattr(event, "origin", None)
-        if isinstance(origin, Origin) and origin.process is not None and origin.process.pid in self.provers:
-            return  # the guard's own proof that what is denied is refused
+        if not self.armed_at and _is_proof(event):
+            return
         self.journal.append(event)
         if not isinstance(event, Exchange | DnsQuestion) or all(one.permitted for one in event.findings):
             return
@@ -162,6 +164,8 @@ class JobGuard:
                 self._packets.lost += 1
                 return
             for packet in netlink.refused_packets(data):
+                if not self.armed_at and packet.address == links.DENIED_V4:
+                    continue  # the guard's own proof
                 self._packets.add(packet, self.monitor.packet if self.monitor else None)
 
     def _flush_packets(self) -> None:
@@ -203,16 +207,20 @@ class JobGuard:
             self.control.reply(client, self.status())
         elif kind == "verdict" and len(self._waiting) < MAX_WAITING:
             self._flush_packets()
-            self._number += 1
-            self._waiting[self._number] = (client, time.monotonic() + FLUSH_SECONDS)
-            if self.gate is not None:
-                self.gate.send({"type": "flush", "id": self._number})
+            self._waiting[self.flush()] = (client, time.monotonic() + FLUSH_SECONDS)
         elif kind == "stop" and client.uid == 0:
             self.on_stop()
             self.control.reply(client, {"type": "stopped"})
             self.stopped = True
         else:
             self.control.reply(client, {"type": "refused", "why": "only root may" if kind == "stop" else "unknown or too many"})
+
+    def flush(self) -> int:
+        """Ask the gate for every record that is ready; the number that ``flushed`` will have when they are here."""
+        self._number += 1
+        if self.gate is not None:
+            self.gate.send({"type": "flush", "id": self._number})
+        return self._number
 
     def is_answering(self) -> bool:
         """Whether somebody has not taken an answer yet."""
@@ -254,3 +262,10 @@ class JobGuard:
         """The proof has been given."""
         self.armed_at = time.monotonic()
         self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
+
+
+def _is_proof(event: Event) -> bool:
+    """Whether an event, from before the guard is armed, is of its own proof that what is denied is refused."""
+    if isinstance(event, Exchange):
+        return event.host == links.DENIED_NAME or event.address == links.DENIED_V4
+    return isinstance(event, DnsQuestion) and event.name == links.DENIED_NAME

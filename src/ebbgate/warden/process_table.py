@@ -299,7 +299,7 @@ class ProcessTable:
             entry.shown(self.redact, certain=certain and entry.program.image is not None),
             tuple(one.shown(self.redact, certain=certain) for one in chain),
             self._step(entry.context()),
-            self._container(entry.container),
+            self._container(entry),
             str(entry.kind.party),
         )
 
@@ -309,8 +309,14 @@ class ProcessTable:
         step = context.step
         return Step(self.redact(step.name), self.redact(step.action), self.redact(step.script))
 
-    def _container(self, full: str) -> Container | None:
-        if not full:
+    def _container(self, entry: Entry) -> Container | None:
+        """Of what a runtime started, and of a runtime itself, which fetches for containers. Not of what descends from a step,
+        which could have moved itself into a control group of that name.
+        """
+        if entry.kind is Kind.RUNTIME:
+            return Container("runtime", entry.program.name)
+        full, above = entry.container, entry.root.parent
+        if not full or (above is not None and above.kind is Kind.RUNNER):
             return None
         if not self._images.get(full):
             self._images[full] = self.redact(containers.image_of(full, self._docker_root))
