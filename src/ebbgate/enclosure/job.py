@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,8 +43,8 @@ class JobEnclosure:
 
     def __init__(self, netns: Path | None = None) -> None:
         self._netns = netns
-        self._table: OwnedTable | None = None
-        self._listing = ""
+        self._tables: list[OwnedTable] = []
+        self._listings: list[str] = []
         self._uplinks: frozenset[tuple[int, str]] = frozenset()
         self._internal: frozenset[int] = frozenset()
         self._masters: dict[int, int] = {}
@@ -70,37 +71,65 @@ class JobEnclosure:
         number = {name: self.gate_sockets[name + "4"].getsockname()[1] for name in _SCOPE}
         return nftables.JobPorts(number["tcp"], number["dns"], number["dnstcp"])
 
-    def arm(self, rules: nftables.JobRules) -> None:
-        """Lay the table, whole or not at all, and read it back."""
+    def arm(self, rules: nftables.JobRules) -> str:
+        """Lay the tables, each whole or not at all, and read them back. What this kernel lacks of them, in words, or ""."""
         known = interfaces.interfaces(self._netns)
         self._uplinks = interfaces.uplinks(known)
         self._internal = interfaces.internal_bridges(known)
         self._masters = {one.index: one.master for one in known}
-        table = OwnedTable(self._netns)
+        mark = secrets.randbelow(0x7FFFFFFE) + 1 if rules.enforce else 0
+        missing = ""
         try:
-            table.run(nftables.job_ruleset(replace(rules, internal=tuple(sorted(self._internal)))))
-            self._listing = _without_followed(table.listing())
-        except Exception:
+            if mark:
+                missing = self._look_at_interfaces(mark)
+            self._lay("inet", nftables.job_ruleset(replace(rules, mark=mark, internal=tuple(sorted(self._internal)))))
+            if not all(f"hook {hook}" in self._listings[-1] for hook in ("output", "prerouting", "forward", "input")):
+                raise IntegrityError("the enclosure's rules are not what was asked for")
+        except BaseException:
+            self.disarm()
+            raise
+        return missing
+
+    def _look_at_interfaces(self, mark: int) -> str:
+        devices = tuple(sorted(name for _index, name in self._uplinks))
+        if not devices:
+            return ""
+        try:
+            self._lay("netdev", nftables.interface_ruleset(mark, devices))
+        except PlatformError as problem:
+            return f"frames of packet sockets are not looked at: {problem.cause or problem.title}"
+        return ""
+
+    def _lay(self, family: str, commands: str) -> None:
+        table = OwnedTable(self._netns, family)
+        try:
+            table.run(commands)
+            listing = _without_followed(table.listing())
+        except BaseException:
             table.delete()
             table.close()
             raise
-        self._table = table
-        self.is_persistent = table.persistent
-        if not all(word in self._listing for word in ("hook output", "hook prerouting", "hook forward", "hook input")):
-            raise IntegrityError("the enclosure's rules are not what was asked for", "", "")
+        self._tables.append(table)
+        self._listings.append(listing)
 
-    is_persistent = False
+    @property
+    def is_persistent(self) -> bool:
+        """Whether the rules stay when this process ends."""
+        return bool(self._tables) and all(table.persistent for table in self._tables)
 
     def rule_change(self) -> Change | None:
         """Read the rules back. A table that is gone or altered is a change; other tables are other people's business."""
         _drain(self.rule_events)
-        if self._table is None:
+        if not self._tables:
             raise IntegrityError("the enclosure is not armed")
-        try:
-            now = _without_followed(self._table.listing())
-        except PlatformError as problem:
-            return Change(f"the enclosure's rules are gone ({problem.cause[:100]})")
-        return None if now == self._listing else Change("the enclosure's rules were changed")
+        for table, expected in zip(self._tables, self._listings, strict=True):
+            try:
+                now = _without_followed(table.listing())
+            except PlatformError as problem:
+                return Change(f"the enclosure's rules are gone ({problem.cause[:100]})")
+            if now != expected:
+                return Change("the enclosure's rules were changed")
+        return None
 
     def link_changes(self) -> list[Change]:
         """Follow bridges of containers; name interfaces that open a way around the rules."""
@@ -121,19 +150,19 @@ class JobEnclosure:
         return found
 
     def _follow(self, internal: frozenset[int]) -> None:
-        if internal == self._internal or self._table is None:
+        if internal == self._internal or not self._tables:
             return
         commands = [f"add element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(internal - self._internal)]
         commands += [f"delete element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(self._internal - internal)]
-        self._table.run("\n".join(commands) + "\n")
+        self._tables[-1].run("\n".join(commands) + "\n")
         self._internal = internal
 
     def disarm(self) -> None:
         """Take the rules away. Safe to call again."""
-        if self._table is not None:
-            self._table.delete()
-            self._table.close()
-            self._table = None
+        while self._tables:
+            table = self._tables.pop()
+            table.delete()
+            table.close()
 
     def close(self) -> None:
         """End the sockets; a persistent table stays and refuses."""

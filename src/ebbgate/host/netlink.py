@@ -24,6 +24,7 @@ _ULOG_CONFIG, _ULOG_PACKET = (4 << 8) | 1, (4 << 8) | 0
 _CMD_BIND, _COPY_PACKET = 1, 2
 _CFG_CMD, _CFG_MODE, _CFG_QTHRESH = 1, 2, 5
 _ATTR_PAYLOAD, _ATTR_UID = 9, 11
+_NFPROTO_NETDEV, _ETHERNET_HEADER = 5, 14
 RECEIVE_BUFFER = 1 << 20
 
 
@@ -233,7 +234,8 @@ def refused_packets(data: bytes) -> list[RefusedPacket]:
             break
         if kind == _ULOG_PACKET:
             payload = attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
-            packets.append(_parse(payload))
+            at_interface = data[offset + 16] == _NFPROTO_NETDEV  # there the frame's header comes first
+            packets.append(_parse(payload[_ETHERNET_HEADER:] if at_interface else payload))
         offset += (length + 3) & ~3
     return packets
 

@@ -26,7 +26,7 @@ from ebbgate.host.network_namespace import inside
 from ebbgate.host.nftables import TABLE
 
 _OWNER, _PERSIST = 0x2, 0x4  # enum nft_table_flags
-_NFPROTO_INET = 1
+_FAMILIES = {"inet": 1, "netdev": 5}  # enum nfproto
 _NEWTABLE = (10 << 8) | 0  # NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWTABLE
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _REQUEST, _ACK, _CREATE, _EXCL = 0x1, 0x4, 0x400, 0x200
@@ -34,12 +34,13 @@ _TABLE_NAME, _TABLE_FLAGS = 1, 2
 
 
 class OwnedTable:
-    """The table ``inet ebbgate`` of one network namespace. PlatformError where the kernel or library cannot do it.
+    """The table ``ebbgate`` of one family in one network namespace. PlatformError where the kernel or library cannot do it.
 
-    persistent: whether it stays when its owner ends.
+    family: "inet" or "netdev". persistent: whether it stays when its owner ends.
     """
 
-    def __init__(self, netns: Path | None = None) -> None:
+    def __init__(self, netns: Path | None = None, family: str = "inet") -> None:
+        self._family = family
         self._library = _library()
         self._context, descriptor = inside(netns, self._open)
         self._socket = socket.socket(fileno=os.dup(descriptor))
@@ -75,7 +76,7 @@ class OwnedTable:
         body = attribute(_TABLE_NAME, TABLE.encode() + b"\0") + attribute(_TABLE_FLAGS, struct.pack(">I", flags))
         self._socket.send(
             _message(_BATCH_BEGIN, _REQUEST, 1, 0, b"", 10)
-            + _message(_NEWTABLE, _REQUEST | _ACK | _CREATE | _EXCL, 2, _NFPROTO_INET, body, 0)
+            + _message(_NEWTABLE, _REQUEST | _ACK | _CREATE | _EXCL, 2, _FAMILIES[self._family], body, 0)
             + _message(_BATCH_END, _REQUEST, 3, 0, b"", 10)
         )
         answer = self._socket.recv(1 << 16)
@@ -94,11 +95,11 @@ class OwnedTable:
 
     def listing(self) -> str:
         """The table as the kernel holds it."""
-        return self.run(f"list table inet {TABLE}\n")
+        return self.run(f"list table {self._family} {TABLE}\n")
 
     def delete(self) -> None:
         """Take the table away: everything is open again."""
-        self.run(f"delete table inet {TABLE}\n")
+        self.run(f"delete table {self._family} {TABLE}\n")
 
     def close(self) -> None:
         """End the ownership; a table that is not persistent ends with it."""

@@ -100,7 +100,8 @@ class JobRules:
     """What the job's table is made of.
 
     kept: (family, local address, local port, remote address, remote port) of the runner's own connections from before.
-    internal: indexes of the bridges of containers: what stays on them stays in the machine. dhcp_uid: of the machine's network
+    internal: indexes of the bridges of containers: what stays on them stays in the machine. mark: of packets that were accepted,
+    for the last look at the interface, 0 where there is none; a secret of this job. dhcp_uid: of the machine's network
     daemon. platform_cgroup: of the cloud's agent, which alone may speak with the platform's address.
     """
 
@@ -109,6 +110,7 @@ class JobRules:
     enforce: bool
     kept: tuple[tuple[int, str, int, str, int], ...] = ()
     internal: tuple[int, ...] = ()
+    mark: int = 0
     dhcp_uid: int | None = None
     platform_cgroup: str = ""
 
@@ -191,23 +193,47 @@ def _container_redirects(ports: JobPorts) -> list[str]:
 
 
 def _leaving(rules: JobRules, guard: str, log: str, last: str) -> list[str]:
+    go = f"meta mark set {rules.mark:#x} accept" if rules.mark else "accept"
     found = [
-        f"{guard} ct mark set {GATE_MARK:#x} accept",
-        f"ct mark {GATE_MARK:#x} ct state established accept",
+        f"{guard} ct mark set {GATE_MARK:#x} {go}",
+        f"ct mark {GATE_MARK:#x} ct state established {go}",
         "oif lo accept",
         "ct status & dnat != 0 ip daddr 127.0.0.0/8 accept",  # redirected to the gate; ``oif`` still says where it was going
         "ct status & dnat != 0 ip6 daddr ::1 accept",
-        *(f"{condition} accept" for condition in _exempt(rules)),
+        *(f"{condition} {go}" for condition in _exempt(rules)),
         "oif @internal accept",
-        f"icmpv6 type {{ {_NEIGHBOURS} }} accept",
+        f"icmpv6 type {{ {_NEIGHBOURS} }} {go}",
         "ip protocol igmp drop",
     ]
     if rules.dhcp_uid is not None:
-        found.append(f"udp sport 68 udp dport 67 meta skuid {rules.dhcp_uid} accept")
-    if rules.enforce:
-        found += [f"{log}", "udp dport 443 reject with icmpx port-unreachable", "meta l4proto tcp reject with tcp reset"]
-        found += ["reject with icmpx admin-prohibited"]
-    return [*found] if rules.enforce else [*found, f"{log} {last}"]
+        found.append(f"udp sport 68 udp dport 67 meta skuid {rules.dhcp_uid} {go}")
+    if not rules.enforce:
+        return [*found, f"{log} {last}"]
+    return [
+        *found,
+        log,
+        "udp dport 443 reject with icmpx port-unreachable",
+        "meta l4proto tcp reject with tcp reset",
+        "reject with icmpx admin-prohibited",
+    ]
+
+
+def interface_ruleset(mark: int, devices: tuple[str, ...]) -> str:
+    """Commands for a last look at the interfaces that lead out: only what the rules above accepted, which has their mark.
+
+    It sees what never came by those rules: frames of packet sockets, and interfaces that were laid on top of an uplink and
+    moved to another namespace. Linux 5.16.
+    """
+    names = ", ".join(f'"{one}"' for one in devices)
+    head = f"type filter hook egress devices = {{ {names} }} priority 0; policy drop;"
+    rules = [
+        "meta protocol arp accept",
+        f"meta mark {mark:#x} accept",
+        "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+        f"log group {PACKET_GROUP} snaplen {SNAPLEN}",
+    ]
+    lines = [f"add chain netdev {TABLE} out {{ {head} }}", *(f"add rule netdev {TABLE} out {rule}" for rule in rules)]
+    return "\n".join(lines) + "\n"
 
 
 def _exempt(rules: JobRules) -> list[str]:

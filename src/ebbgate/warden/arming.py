@@ -178,8 +178,10 @@ class Arming:
             dhcp_uid=_uid_of("systemd-network", self._target.root),
             platform_cgroup=_platform_cgroup(self._target.root),
         )
-        guard.enclosure.arm(rules)
+        missing = guard.enclosure.arm(rules)
         self.is_closed = True
+        if missing:
+            guard.record(Notice(Concern.DEGRADED, missing, Origin(), time.time()))
         guard.control = ControlServer(self._state, self._selector, guard.asked)
         files = [self._state / name for name in (BUNDLE, JAVA, CA)]
         group = self._group or ControlGroup("")

@@ -104,7 +104,7 @@ def _told(problem: BaseException) -> dict[str, str]:
 
 def stop_dead(state: Path, nft: str) -> None:
     """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
-    for table in (nftables.TABLE, f"{nftables.TABLE}_closed"):
-        subprocess.run([nft, "delete", "table", "inet", table], capture_output=True, timeout=20, check=False)  # noqa: S603
+    for family in ("inet", "netdev"):
+        subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
     system_trust.remove()
     remove_state(state)
