@@ -1,4 +1,4 @@
-"""Two netlink conversations: who owns a socket (sock_diag) and which packets were refused (NFLOG).
+"""Two netlink conversations: which sockets there are and who owns them (sock_diag), and which packets were refused (NFLOG).
 
 A netlink socket stays in the network namespace where it was made. So the enclosure makes both sockets inside and hands
 them out; the warden uses them from outside, without entering anything.
@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 
 _NETLINK_SOCK_DIAG, _NETLINK_NETFILTER = 4, 12
-_SOCK_DIAG_BY_FAMILY = 20
+_SOCK_DIAG_BY_FAMILY, _SOCK_DESTROY = 20, 21
 _NLM_REQUEST, _NLM_ACK, _NLM_DUMP = 0x1, 0x4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _ALL_STATES = 0xFFFFFFFF
@@ -24,6 +24,7 @@ _ULOG_CONFIG, _ULOG_PACKET = (4 << 8) | 1, (4 << 8) | 0
 _CMD_BIND, _COPY_PACKET = 1, 2
 _CFG_CMD, _CFG_MODE, _CFG_QTHRESH = 1, 2, 5
 _ATTR_PAYLOAD, _ATTR_UID = 9, 11
+_NFPROTO_NETDEV, _ETHERNET_HEADER = 5, 14
 RECEIVE_BUFFER = 1 << 20
 
 
@@ -39,10 +40,10 @@ def packet_log_socket(group: int, snaplen: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     opened.settimeout(2.0)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    _configure(opened, group, _attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
-    _configure(opened, group, _attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
+    _configure(opened, group, attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
+    _configure(opened, group, attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
     # One packet a message: the default waits for a hundred or a second, and by then the sender may be gone.
-    _configure(opened, group, _attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
+    _configure(opened, group, attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
     return opened
 
 
@@ -55,7 +56,8 @@ def _configure(opened: socket.socket, group: int, attributes: bytes) -> None:
         raise OSError(-code, "NFLOG could not be configured")
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute, padded."""
     padding = b"\0" * (-len(payload) % 4)
     return struct.pack("=HH", 4 + len(payload), kind) + payload + padding
 
@@ -80,6 +82,88 @@ def datagram_owners(diag: socket.socket, protocol: int, family: int, local_port:
     anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - a wildcard in a question, nothing binds
     message = _inet_request(protocol, (anywhere, 0), (anywhere, 0), _NLM_REQUEST | _NLM_DUMP)
     return [owner for port, owner in _ask(diag, message) if port == local_port]
+
+
+@dataclass(frozen=True, slots=True)
+class InetSocket:
+    """One TCP or UDP socket of a network namespace. protocol: socket.IPPROTO_*. state: as in include/net/tcp_states.h.
+    identity: the kernel's name for it, with which it can be destroyed.
+    """
+
+    protocol: int
+    state: int
+    local: tuple[str, int]
+    remote: tuple[str, int]
+    uid: int
+    inode: int
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """One Unix socket of a network namespace. path: "" when it has none; peer: inode of the other end, 0 when unknown."""
+
+    state: int
+    inode: int
+    path: str
+    peer: int
+
+
+def inet_sockets(diag: socket.socket, protocol: int, family: int) -> list[InetSocket]:
+    """All sockets of a protocol and family. OSError when the kernel does not answer in full: none is overlooked silently."""
+    anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - a wildcard in a question, nothing binds
+    found: list[InetSocket] = []
+    for body in _dump(diag, _inet_request(protocol, (anywhere, 0), (anywhere, 0), _NLM_REQUEST | _NLM_DUMP)):
+        source_port, target_port = struct.unpack_from(">HH", body, 4)
+        length = 16 if body[0] == socket.AF_INET6 else 4
+        source, target = (ipaddress.ip_address(body[at : at + length]) for at in (8, 24))
+        uid, inode = struct.unpack_from("=II", body, 64)
+        ends = ((str(source), source_port), (str(target), target_port))
+        found.append(InetSocket(protocol, body[1], *ends, uid, inode, body[:1] + body[4:52]))
+    return found
+
+
+def unix_sockets(diag: socket.socket) -> list[UnixSocket]:
+    """All Unix sockets, with their paths and peers (include/uapi/linux/unix_diag.h). OSError as in ``inet_sockets``."""
+    show_name, show_peer, attribute_name, attribute_peer = 1, 4, 0, 2
+    body = struct.pack("=BBHIII", socket.AF_UNIX, 0, 0, _ALL_STATES, 0, show_name | show_peer) + _NO_COOKIE
+    request = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_REQUEST | _NLM_DUMP, 1, 0) + body
+    found: list[UnixSocket] = []
+    for answer in _dump(diag, request):
+        found_attributes = attributes(answer[16:])
+        name = found_attributes.get(attribute_name, b"").rstrip(b"\0").decode(errors="surrogateescape")
+        peer = struct.unpack("=I", found_attributes.get(attribute_peer, bytes(4)))[0]
+        found.append(UnixSocket(answer[2], struct.unpack_from("=I", answer, 4)[0], name, peer))
+    return found
+
+
+def destroy_socket(diag: socket.socket, one: InetSocket) -> bool:
+    """End a socket whoever owns it (needs CAP_NET_ADMIN): its owner reads ECONNABORTED. False when it was gone already.
+    OSError EOPNOTSUPP where the kernel was built without CONFIG_INET_DIAG_DESTROY.
+    """
+    body = struct.pack("=BBBBI", one.identity[0], one.protocol, 0, 0, _ALL_STATES) + one.identity[1:]
+    diag.send(struct.pack("=IHHII", 16 + len(body), _SOCK_DESTROY, _NLM_REQUEST | _NLM_ACK, 1, 0) + body)
+    code = struct.unpack_from("=i", diag.recv(4096), 16)[0]
+    if code not in (0, -errno.ENOENT):
+        raise OSError(-code, f"socket could not be destroyed: {errno.errorcode.get(-code, code)}")
+    return bool(code == 0)
+
+
+def _dump(diag: socket.socket, request: bytes) -> list[bytes]:
+    """Bodies of all messages in the answer to a dump."""
+    bodies: list[bytes] = []
+    diag.send(request)
+    while True:
+        data, offset = diag.recv(1 << 18), 0
+        while offset + 16 <= len(data):
+            length, kind = struct.unpack_from("=IH", data, offset)
+            if kind == _NLMSG_DONE:
+                return bodies
+            if kind == _NLMSG_ERROR or length < 16:
+                code = -struct.unpack_from("=i", data, offset + 16)[0] if length >= 20 else errno.EPROTO
+                raise OSError(code, f"sock_diag: {errno.errorcode.get(code, code)}")
+            bodies.append(data[offset + 16 : offset + length])
+            offset += (length + 3) & ~3
 
 
 def _inet_request(protocol: int, local: tuple[str, int], remote: tuple[str, int], flags: int) -> bytes:
@@ -149,13 +233,15 @@ def refused_packets(data: bytes) -> list[RefusedPacket]:
         if length < 16:
             break
         if kind == _ULOG_PACKET:
-            payload = _attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
-            packets.append(_parse(payload))
+            payload = attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
+            at_interface = data[offset + 16] == _NFPROTO_NETDEV  # there the frame's header comes first
+            packets.append(_parse(payload[_ETHERNET_HEADER:] if at_interface else payload))
         offset += (length + 3) & ~3
     return packets
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Netlink attributes by kind; the last of a kind wins."""
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):

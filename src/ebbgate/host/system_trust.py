@@ -1,0 +1,208 @@
+"""The run's certificate authority in the machine's own trust store, for clients that follow no variable: apt, wget, .NET,
+programs that sudo starts with an empty environment.
+
+Distributions keep a directory for local authorities and a program that makes bundles of it, Java's store included where its
+package put a hook. The program is run, by its absolute path. Where there is none, the certificate is appended to the bundle
+itself. Installed means found in the bundle, not that a program said so.
+
+An authority of an earlier run under the same name would stay in Java's store and in the directory of hashed names, since
+the programs look at names, not at content; so it is removed first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebbgate.errors import IntegrityError, PlatformError
+from ebbgate.host.runner_identity import CLEAN_ENVIRONMENT
+from ebbgate.host.trust import MAX_BUNDLE, SYSTEM_BUNDLES
+
+NAME = "ebbgate.crt"
+_SECONDS = 60.0
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How one family of distributions keeps authorities; paths relative to the machine's root."""
+
+    name: str
+    anchors: str
+    program: str
+    arguments: tuple[str, ...]
+    bundle: str
+
+
+# Each family is known by its directory of anchors; Debian's last, because Alpine has it too and openSUSE may.
+DISTRIBUTIONS = (
+    Distribution(
+        "Fedora, RHEL",
+        "etc/pki/ca-trust/source/anchors",
+        "usr/bin/update-ca-trust",
+        ("extract",),
+        "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    ),
+    Distribution(
+        "openSUSE", "etc/pki/trust/anchors", "usr/sbin/update-ca-certificates", (), "var/lib/ca-certificates/ca-bundle.pem"
+    ),
+    Distribution(
+        "Arch",
+        "etc/ca-certificates/trust-source/anchors",
+        "usr/bin/update-ca-trust",
+        (),
+        "etc/ca-certificates/extracted/tls-ca-bundle.pem",
+    ),
+    Distribution(
+        "Debian, Ubuntu, Alpine",
+        "usr/local/share/ca-certificates",
+        "usr/sbin/update-ca-certificates",
+        (),
+        "etc/ssl/certs/ca-certificates.crt",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where the authority is now. anchor: "" when the machine has no directory for it. by: the program, or "appended"."""
+
+    bundle: str
+    anchor: str
+    by: str
+
+
+def install(ca_pem: bytes, *, root: Path = Path("/")) -> Installed:
+    """Make the machine trust an authority (one PEM certificate). Idempotent. PlatformError, IntegrityError.
+
+    Takes about a second with the distribution's program, more where Java's hook runs: call it beside other work.
+    """
+    system = _distribution(root)
+    bundle = _bundle(system, root)
+    anchor = root / system.anchors / NAME if system else None
+    try:
+        if anchor is not None and anchor.exists() and _bodies(anchor.read_bytes()) != _bodies(ca_pem):
+            remove(root=root)
+        by = "appended"
+        if system is not None and anchor is not None:
+            _write(anchor, ca_pem)
+            by = _update(system, root) or by
+        if not _holds(bundle, ca_pem):
+            by = "appended"
+            _write(bundle, bundle.read_bytes().rstrip(b"\n") + b"\n" + ca_pem.strip() + b"\n")
+    except OSError as problem:
+        raise PlatformError("the system's trust store could not be changed", str(problem)[:300], "run as root") from None
+    verify(ca_pem, root=root)
+    return Installed(str(bundle), str(anchor or ""), by)
+
+
+def verify(ca_pem: bytes, *, root: Path = Path("/")) -> None:
+    """IntegrityError when the bundle that programs read does not hold the authority."""
+    bundle = _bundle(_distribution(root), root)
+    if not _holds(bundle, ca_pem):
+        raise IntegrityError("the system's trust store does not hold the run's authority", str(bundle), "")
+
+
+def remove(*, root: Path = Path("/")) -> bool:
+    """Take the authority away again; False when there was none. PlatformError when the store cannot be changed."""
+    system = _distribution(root)
+    if system is None:
+        return False
+    anchor, bundle = root / system.anchors / NAME, _bundle(system, root)
+    try:
+        ca_pem = anchor.read_bytes()
+        anchor.unlink()
+        _update(system, root)
+        if _holds(bundle, ca_pem):
+            _write(bundle, _without(bundle.read_bytes(), ca_pem))
+    except FileNotFoundError:
+        return False
+    except OSError as problem:
+        raise PlatformError("the system's trust store could not be changed", str(problem)[:300], "run as root") from None
+    return True
+
+
+def _distribution(root: Path) -> Distribution | None:
+    for one in DISTRIBUTIONS:
+        if (root / one.anchors).is_dir() or (one is DISTRIBUTIONS[-1] and (root / one.program).exists()):
+            return one
+    return None
+
+
+def _bundle(system: Distribution | None, root: Path) -> Path:
+    """The file that programs read. PlatformError when the machine has none."""
+    names = ([system.bundle] if system else []) + [path.lstrip("/") for path in SYSTEM_BUNDLES]
+    for name in names:
+        if (root / name).is_file():
+            return Path(os.path.realpath(root / name))
+    raise PlatformError("no system certificate bundle found", "", "apt-get install ca-certificates")
+
+
+def _update(system: Distribution, root: Path) -> str:
+    """Run the distribution's program; its path, or "" when there is none or it failed."""
+    program = root / system.program
+    arguments = list(system.arguments)
+    if root != Path("/"):
+        if not program.is_file() or b"--localcertsdir" not in program.read_bytes():
+            return ""  # it would change this machine's store, not the tree's
+        arguments += _inside(root)
+    try:
+        done = subprocess.run(  # noqa: S603
+            [str(program), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=CLEAN_ENVIRONMENT,
+            cwd="/",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return str(program) if done.returncode == 0 else ""
+
+
+def _inside(root: Path) -> list[str]:
+    """Options by which Debian's program works on a tree. Not its hooks: they know only the machine they run on."""
+    options = {
+        "--certsconf": "etc/ca-certificates.conf",
+        "--certsdir": "usr/share/ca-certificates",
+        "--localcertsdir": "usr/local/share/ca-certificates",
+        "--etccertsdir": "etc/ssl/certs",
+        "--hooksdir": "nonexistent",
+    }
+    return [part for option, name in options.items() for part in (option, str(root / name))]
+
+
+def _holds(bundle: Path, ca_pem: bytes) -> bool:
+    """Whether every certificate of a PEM text is in the bundle, however its lines are broken."""
+    try:
+        with bundle.open("rb") as file:
+            text = file.read(MAX_BUNDLE)
+    except OSError:
+        return False
+    wanted = _bodies(ca_pem)
+    return bool(wanted) and wanted <= _bodies(text)
+
+
+def _bodies(pem: bytes) -> set[bytes]:
+    return {b"".join(found.split()) for found in _PEM.findall(pem)}
+
+
+def _without(text: bytes, ca_pem: bytes) -> bytes:
+    ours = _bodies(ca_pem)
+    return _PEM.sub(lambda found: b"" if b"".join(found[1].split()) in ours else found[0], text)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Exchange a file at once; readable for everybody, as trust stores are."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.ebbgate")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(content)
+        os.fchmod(descriptor, 0o644)
+    temporary.replace(file)
