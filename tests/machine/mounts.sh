@@ -24,7 +24,7 @@ fi
 name=$2
 shift 2
 
-mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work machine "$new"
+mount -t overlay -o index=on,nfs_export=on,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work machine "$new"
 mount -t proc proc "$new/proc"
 mount -t sysfs sysfs "$new/sys"
 mount --rbind /dev "$new/dev"

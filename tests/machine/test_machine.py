@@ -110,7 +110,7 @@ def test_the_systems_control_group_tree_is_the_unified_one(machine: Machine) -> 
     assert machine.run(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).stdout == "cgroup2fs\n"
     assert "0::/system.slice/hosted-compute-agent.service\n" in machine.run(["cat", "/proc/self/cgroup"]).stdout
     assert machine.run(["mkdir", "/sys/fs/cgroup/below"], user="root").code == 0
-    assert [path.parent.name for path in Path("/sys/fs/cgroup").rglob("below")] == [machine.name]
+    assert machine.name in [path.parent.name for path in Path("/sys/fs/cgroup").rglob("below")]
     rule = 'socket cgroupv2 level 1 "below" counter'
     added = machine.sh(f"nft 'table inet t {{ chain c {{ type filter hook output priority 0; {rule}; }}; }}'", user="root")
     assert added.code == 0, added.stderr
