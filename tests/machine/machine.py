@@ -191,11 +191,13 @@ class Machine:
                 time.sleep(0.01)
         holder.stdin.close()
         try:
-            holder.wait(20)
+            code = holder.wait(60)
         finally:
             holder.kill()
             holder.wait()
             holder.stdout.close()
+        if code and hasattr(self, "_inodes"):
+            raise RuntimeError(f"the control groups of {self.name} could not be taken away")
 
     def _connect(self) -> None:
         here = [f"link add wire type veth peer name eth0 netns {self.holder}", f"addr add {GATEWAY}/24 dev wire"]

@@ -63,7 +63,7 @@ echo ready
 
 while read -r _; do :; done
 echo 1 >"$name/cgroup.kill"
-for _ in $(seq 200); do
+for _ in $(seq 600); do
   find "$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
   [ -d "$name" ] || exit 0
   sleep 0.05
