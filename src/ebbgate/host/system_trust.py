@@ -142,7 +142,7 @@ def _unlink(name: str, root: Path) -> list[Path]:
         return []
     with os.scandir(certs) as entries:
         links = [entry.path for entry in entries if entry.is_symlink() and os.readlink(entry.path) == known.name]
-    for link in (*links, known):
+    for link in (*links, str(known)):
         os.unlink(link)
     return [known]
 
