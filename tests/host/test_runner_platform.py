@@ -21,7 +21,7 @@ HOSTED = {"RUNNER_OS": "Linux", "RUNNER_ENVIRONMENT": "github-hosted", "ImageOS"
 
 @pytest.mark.root
 def test_a_hosted_runner(machine: Machine) -> None:
-    machine.sh("mkdir -p /run/systemd/system", user="root")
+    machine.sh("mkdir -p /run/systemd/system; rm -f /.dockerenv", user="root", cwd="/")
     found = machine.inside(lambda: runner_platform.examine(HOSTED, nft=NFT, release="6.17.0-1008-azure"))
     assert found.hosted
     assert found.image == "ubuntu24 20260901.1"
