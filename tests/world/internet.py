@@ -44,7 +44,6 @@ _LISTENING = (
     *((address, 80, "http") for address in (API, MIRROR, FILES, EVIL, EVIL2, METADATA, PLATFORM, INTERNAL, EVIL6)),
     *((address, 443, "https") for address in (API, MIRROR, FILES, EVIL, EVIL2, INTERNAL, EVIL6, "2001:db8::10")),
     ("127.0.0.1", 443, "https"),
-    ("2001:db8::10", 80, "http"),
     (EVIL, 4444, "raw"),
     (EVIL, 22, "ssh"),
     (EVIL, 8443, "https"),
@@ -58,7 +57,8 @@ _LISTENING = (
 class World:
     """Use as a context manager. ``connections``: everything that was sent to a server. ``questions``: DNS names asked of the world."""
 
-    def __init__(self) -> None:
+    def __init__(self, *also: tuple[str, int, str]) -> None:
+        self._listening = (*_LISTENING, *also)
         self.connections: list[Connection] = []
         self.questions: list[tuple[str, str]] = []
         self.names = dict(NAMES)
@@ -95,7 +95,7 @@ class World:
 
     def _sockets(self) -> dict[tuple[str, int, str], socket.socket]:
         found = {}
-        for address, port, kind in _LISTENING:
+        for address, port, kind in self._listening:
             found[address, port, kind] = listen(address, port)
         for address in (RESOLVER, EVIL):
             found[address, 53, "dns-tcp"] = listen(address, 53)
