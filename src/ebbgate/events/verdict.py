@@ -14,6 +14,7 @@ from ebbgate.events.types import (
     Exchange,
     GateLost,
     Packet,
+    Party,
     RunEnded,
     Tampering,
 )
@@ -57,20 +58,21 @@ def said_by(event: Event) -> Verdict:
     if isinstance(event, Exchange | DnsQuestion | Packet):
         decision = event.decision
         counts = decision.action == Action.DENY and not decision.quiet and decision.reason != Reason.LOCAL
+        counts = counts and event.origin.party == Party.JOB  # what else is refused to the machine fails nobody's job
         return Verdict.blocked if counts else Verdict.clean
     if isinstance(event, Tampering):
         return Verdict.tampered
     return Verdict.broken if isinstance(event, Defect | GateLost) else Verdict.clean
 
 
-def exit_code(found: Verdict, *, mode: str, command_code: int, on_exfiltration: str = "kill") -> int:
-    """The exit code of ``ebbgate run``. Audit mode never fails a command for what it did, only for a guard that failed."""
+def exit_code(found: Verdict, *, mode: str, command_code: int, on_exfiltration: str = "kill", on_blocked: str = "fail") -> int:
+    """The exit code of a run or job. Audit mode never fails a command for what it did, only for a guard that failed."""
     match found:
         case Verdict.tampered:
             return TAMPERED
         case Verdict.broken:
             return BROKEN
-        case Verdict.blocked if mode == "enforce":
+        case Verdict.blocked if mode == "enforce" and on_blocked != "warn":
             return BLOCKED
         case Verdict.exfiltration if mode == "enforce" and on_exfiltration != "warn":
             return EXFILTRATION

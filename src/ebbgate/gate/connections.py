@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ebbgate.events.types import Defect, Origin
+from ebbgate.policy.observation import Decision
 
 if TYPE_CHECKING:
     from ebbgate.gate.draft import Draft
 
+PASSED_BY_RULE = "TLS passed through by rule"
 MAX_GRANTS = 256  # destinations permitted on one client connection; one is normal, a browser coalesces a few
 
 
@@ -27,6 +29,14 @@ class Grant:
     addresses: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """TLS that goes on unread. decision: by the server name. reason: why it is not read, for the record."""
+
+    decision: Decision
+    reason: str
+
+
 @dataclass(slots=True)
 class GateConnection:
     """One accepted connection. chosen: the destination the client chose. names: what our resolver had handed it out for."""
@@ -38,7 +48,7 @@ class GateConnection:
     origin: asyncio.Future[Origin]
     server_name: str | None = None
     has_server_name: bool = False
-    passthrough: bool = False
+    passthrough: Passthrough | None = None
     refused: bool = False
     judged: bool = False
     grants: dict[tuple[str, int], Grant] = field(default_factory=dict)

@@ -35,10 +35,12 @@ class Directory:
     """One run's view of names. Bounded; lives in the gate.
 
     carries_secret: whether a name must never be asked of the world, whoever wants to know it and whatever allows it.
+    lookup: asks the world, in a thread; getaddrinfo by default. OSError when there is no answer.
     """
 
-    def __init__(self, carries_secret: Callable[[str], bool]) -> None:
+    def __init__(self, carries_secret: Callable[[str], bool], lookup: Callable[[str], tuple[str, ...]] | None = None) -> None:
         self._carries_secret = carries_secret
+        self._lookup = lookup or _system_lookup
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Answer]] = {}
         self._handed: dict[str, dict[str, None]] = {}
@@ -64,7 +66,7 @@ class Directory:
     async def _ask(self, name: str) -> Answer:
         loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.wait_for(loop.run_in_executor(None, _system_lookup, name), RESOLVE_TIMEOUT)
+            found = await asyncio.wait_for(loop.run_in_executor(None, self._lookup, name), RESOLVE_TIMEOUT)
         except (OSError, TimeoutError, UnicodeError):
             found = ()
         seconds = CACHE_SECONDS if found else NEGATIVE_CACHE_SECONDS

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, cast  # Any: signatures that mitmproxy and asyncio leave open
 
-from mitmproxy import connection, flow, http, options
+from mitmproxy import certs, connection, flow, http, options
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
 from mitmproxy.hooks import Hook
@@ -37,8 +37,8 @@ from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
 from mitmproxy.proxy.layers.tls import parse_client_hello
 from mitmproxy.tls import ClientHello, TlsData
 
-from ebbgate.gate.authority import Authority
 from ebbgate.host import links
+from ebbgate.host.authority import Authority
 
 SINK_BOUND = 1 << 20  # bytes of a denied request or connection that are read in order to say what it would have sent
 IDLE_SINK_SECONDS = 3.0  # a denied connection on which the client waits for the server to speak first
@@ -77,6 +77,17 @@ class GateLoop(asyncio.SelectorEventLoop):
         return found
 
 
+def _leaf_certificates(authority: Authority) -> certs.CertStore:
+    """Mitmproxy's store of leaf certificates, in memory only."""
+    return certs.CertStore(
+        default_privatekey=authority.key,
+        default_ca=certs.Cert(authority.certificate),
+        default_chain_file=None,
+        default_crl=b"",
+        dhparams=None,  # type: ignore[arg-type]  # no finite-field DH is offered
+    )
+
+
 class GateTls(TlsConfig):
     """mitmproxy's TLS with an authority in memory, and HTTP/1.1 wherever the client speaks it.
 
@@ -84,7 +95,7 @@ class GateTls(TlsConfig):
     """
 
     def __init__(self, authority: Authority) -> None:
-        self.certstore = authority.store()
+        self.certstore = _leaf_certificates(authority)
 
     def configure(self, updated: Any) -> None:
         """Nothing is read from or written to a configuration directory."""

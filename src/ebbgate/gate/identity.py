@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from mitmproxy.connection import Client
 
 from ebbgate.gate.connections import GateConnection
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.gate.judging import judge_bare_connection
+from ebbgate.gate.reporter import ORIGIN_TIMEOUT
 from ebbgate.policy.observation import Protocol
 
 
@@ -17,13 +20,16 @@ class Identity:
     def __init__(self, context: GateContext) -> None:
         self._context = context
 
-    def client_connected(self, client: Client) -> None:
-        """Ask the warden for the owner at once, while the socket surely exists."""
+    async def client_connected(self, client: Client) -> None:
+        """Ask the warden for the owner at once, and read nothing before it has answered: a process that is answered may end,
+        and then nobody can tell whose the connection was.
+        """
         chosen = (client.sockname[0].partition("%")[0], client.sockname[1])
         peer = (client.peername[0].partition("%")[0], client.peername[1])
         names = self._context.directory.names_at(chosen[0])
         origin = self._context.reporter.ask_owner("tcp", peer, chosen)
         self._context.connections.add(GateConnection(client.id, peer, chosen, names, origin))
+        await asyncio.wait([origin], timeout=ORIGIN_TIMEOUT)
 
     def client_disconnected(self, client: Client) -> None:
         """Record what was left open, and connections on which nothing was ever said."""

@@ -26,7 +26,7 @@ class Opaque:
         """Begin the record and point the connection at the host it was judged by."""
         connection = self._context.connections.get(flow.client_conn.id)
         connection.judged = True
-        host, protocol, decision = await self._judge(connection)
+        host, protocol, decision = self._judge(connection)
         address, port = connection.chosen
         draft = Draft(connection.client_id, protocol, address, port)
         draft.host, draft.decision, draft.enforced = host, decision, self._context.enforce
@@ -35,8 +35,8 @@ class Opaque:
         connection.drafts[draft.id] = draft
         flow.server_conn.address = (host, port)
         scan = None
-        if connection.passthrough:
-            draft.note_uninspected("TLS passed through by rule", Inspection.NONE)
+        if connection.passthrough is not None:
+            draft.note_uninspected(connection.passthrough.reason, Inspection.NONE)
         else:
             scan = self._context.scanner.stream(Place(Carrier.OPAQUE), interactive=True)
         flow.metadata[_STATE] = (draft, scan)
@@ -44,13 +44,11 @@ class Opaque:
             draft.blocked = True
             self._context.connections.refuse_connection(connection.client_id)
 
-    async def _judge(self, connection: GateConnection) -> tuple[str, Protocol, Decision]:
-        if not connection.passthrough:
+    def _judge(self, connection: GateConnection) -> tuple[str, Protocol, Decision]:
+        if connection.passthrough is None:
             host, decision = judging.judge_opaque(self._context.policy, connection)
             return host, Protocol.TCP, decision
-        host = connection.server_name or ""
-        policy, directory = self._context.policy, self._context.directory
-        return host, Protocol.TLS, await judging.judge_name(policy, directory, connection, host)
+        return connection.server_name or "", Protocol.TLS, connection.passthrough.decision
 
     def tcp_message(self, flow: tcp.TCPFlow) -> None:
         """Count; scan what the workload sends; keep nothing."""

@@ -17,10 +17,10 @@ import socket
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Any  # messages of host.channel
 
 from ebbgate.events.publish import printable, publishable_host
-from ebbgate.gate import boundary, engine
-from ebbgate.gate.authority import new_authority
+from ebbgate.gate import boundary, engine, upstream_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
@@ -28,6 +28,7 @@ from ebbgate.gate.context import GateContext
 from ebbgate.gate.directory import Directory
 from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
+from ebbgate.gate.job_rules import JobRules
 from ebbgate.gate.opaque import Opaque
 from ebbgate.gate.packets import record_packet
 from ebbgate.gate.protocols import Protocols
@@ -36,6 +37,7 @@ from ebbgate.gate.reporter import Reporter, origin_from
 from ebbgate.gate.resolver import Resolver
 from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
+from ebbgate.host.authority import Authority, new_authority
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -63,18 +65,25 @@ class Gate:
             return printable(scanner.redact(text), MAX_TEXT)
 
         self.reporter = Reporter(writer, publish_host, publish)
-        self.authority = new_authority(f"Ebbgate run {secrets.token_hex(4)}")
+        job = configuration.job
+        self.authority = (
+            new_authority(f"Ebbgate run {secrets.token_hex(4)}")
+            if job is None
+            else Authority.from_pem(job.authority_key, job.authority_certificate)
+        )
         self.engine = engine.Engine(self.authority, Path(configuration.system_bundle), self._crashed)
         connections = Connections(self.engine.abort, self.reporter.event)
 
         def carries_secret(name: str) -> bool:
             return configuration.enforce and bool(scanner.scan_labels(name, Place(Carrier.DNS)).findings)
 
-        directory = Directory(carries_secret)
-        self.context = GateContext(configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter)
+        enforce = configuration.enforce
+        directory = Directory(carries_secret, upstream_names.lookup(job.nameservers, dict(job.hosts)) if job else None)
+        rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
+        self.context = GateContext(configuration.policy, enforce, scanner, directory, connections, self.reporter, rules)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
-        self.resolver = Resolver(self.context, configuration.nonce)
+        self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())
 
     def _crashed(self, component: str, problem: BaseException) -> None:
         if isinstance(problem, Exception):
@@ -93,6 +102,9 @@ class Gate:
 
     def announce(self) -> None:
         """Tell the warden that the gate stands, and what the workload has to trust."""
+        if self._configuration.job is not None:  # the warden made the authority, and the files
+            self.reporter.send({"type": "ready"})
+            return
         files = self.authority.trust_files(Path(self._configuration.system_bundle).read_bytes())
         self.reporter.send(
             {
@@ -101,6 +113,31 @@ class Gate:
                 "java": base64.b64encode(files.java_store).decode(),
             }
         )
+
+    async def handle(self, message: dict[str, Any]) -> None:
+        """One message of the warden's, other than the last."""
+        match message["type"]:
+            case "packet":
+                record_packet(self.context, message)
+            case "origin":
+                self.reporter.answer(int(message["id"]), origin_from(message))
+            case "ping":
+                self.reporter.send({"type": "pong", **self._counts()})
+            case "flush":
+                self._flushing = asyncio.create_task(self._flush(int(message["id"])))
+
+    async def _flush(self, number: int) -> None:
+        """Every record that is ready goes out before the answer does."""
+        await self.reporter.drain()
+        self.reporter.send({"type": "flushed", "id": number, **self._counts()})
+
+    def _counts(self) -> dict[str, int]:
+        reporter = self.reporter
+        return {
+            "uninspected": reporter.uninspected_bytes,
+            "dropped": reporter.dropped,
+            "open": self.engine.open_connections(),
+        }
 
     async def finish(self) -> None:
         """End what is open, send every record, say goodbye."""
@@ -111,13 +148,7 @@ class Gate:
         while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline + _CLOSING_GRACE:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(0.02)
         await self.reporter.drain()
-        self.reporter.send(
-            {
-                "type": "finished",
-                "uninspected": self.reporter.uninspected_bytes,
-                "dropped": self.reporter.dropped,
-            }
-        )
+        self.reporter.send({"type": "finished", **self._counts()})
         await self.reporter.drain()
 
 
@@ -137,10 +168,7 @@ async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socke
             if message["type"] == "finish":
                 await gate.finish()
                 return
-            if message["type"] == "packet":
-                record_packet(gate.context, message)
-            if message["type"] == "origin":
-                gate.reporter.answer(int(message["id"]), origin_from(message))
+            await gate.handle(message)
 
 
 def harden() -> None:

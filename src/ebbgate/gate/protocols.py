@@ -9,7 +9,7 @@ from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.tls import ClientHello
 
 from ebbgate.gate import engine, judging
-from ebbgate.gate.connections import GateConnection
+from ebbgate.gate.connections import PASSED_BY_RULE, GateConnection, Passthrough
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.policy.names import canonical_host
@@ -66,10 +66,13 @@ class Protocols:
         connection.server_name = _server_name(connection, sni)
         policy, directory = self._context.policy, self._context.directory
         decision = await judging.judge_name(policy, directory, connection, connection.server_name)
-        if decision.allowed and decision.passthrough:
-            connection.passthrough = True
-            host, port = connection.server_name, connection.chosen[1]
-            connection.permit(host, port, judging.grant_for(decision, connection, enforce=True))
+        if self._context.job is not None:
+            connection.passthrough = await self._context.job.passthrough(connection, decision)
+        elif decision.allowed and decision.passthrough:
+            connection.passthrough = Passthrough(decision, PASSED_BY_RULE)
+        if connection.passthrough is not None:
+            host, port, decision = connection.server_name, connection.chosen[1], connection.passthrough.decision
+            connection.permit(host, port, judging.grant_for(decision, connection, enforce=self._context.enforce))
             nextlayer.layer = engine.opaque_layer(nextlayer.context)
         else:
             nextlayer.layer = engine.tls_layer(nextlayer.context)

@@ -22,8 +22,9 @@ import dns.resolver
 import dns.rrset
 
 from ebbgate.events.types import DnsQuestion, FindingRecord, Origin
-from ebbgate.gate import boundary, judging
+from ebbgate.gate import boundary, judging, upstream_names
 from ebbgate.gate.context import GateContext
+from ebbgate.gate.datagrams import Datagrams, Peer, Reply
 from ebbgate.gate.draft import decision_record
 from ebbgate.host.links import SELFTEST_NAME
 from ebbgate.policy.addresses import special_range
@@ -47,37 +48,34 @@ _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 class Resolver:
     """Serves handed sockets, UDP and TCP. Every exception denies the question and is a defect."""
 
-    def __init__(self, context: GateContext, nonce: str) -> None:
+    def __init__(self, context: GateContext, nonce: str, nameservers: tuple[str, ...] = ()) -> None:
         self._context = context
         self._nonce = nonce
         self._in_flight = 0
         self._recorded: set[tuple[str, str, str]] = set()
         self._count = 0
-        self._upstream = _system_resolver()
+        self._upstream = upstream_names.async_resolver(nameservers) if nameservers else _system_resolver()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, datagrams: list[socket.socket], streams: list[socket.socket]) -> None:
         """Begin to answer."""
-        loop = asyncio.get_running_loop()
-        for one in datagrams:
-            one.setblocking(False)
-            await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=one)
+        self._datagrams = [Datagrams(one, self.datagram) for one in datagrams]
         for one in streams:
             await asyncio.start_server(self._serve_stream, sock=one)
 
-    def datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
+    def datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
         """A question over UDP."""
         if self._in_flight >= MAX_IN_FLIGHT:
             return
-        task = asyncio.get_running_loop().create_task(self._answer_datagram(transport, data, peer))
+        task = asyncio.get_running_loop().create_task(self._answer_datagram(data, peer, reply))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer_datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
-        answer = await self.respond(data, "udp", (peer[0], peer[1]), "")
-        if answer is not None and not transport.is_closing():
+    async def _answer_datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
+        answer = await self.respond(data, "udp", peer, "")
+        if answer is not None:
             limit = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
-            transport.sendto(_wire(answer, limit), peer)
+            reply(_wire(answer, limit))
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -138,7 +136,9 @@ class Resolver:
             name = canonical_host(text)
         except ValueError:
             return Decision(Action.DENY, Reason.MALFORMED), ""
-        return decide(self._context.policy, Observation(Stage.DNS, Protocol.DNS, name)), name
+        observation = Observation(Stage.DNS, Protocol.DNS, name)
+        decision, job = decide(self._context.policy, observation), self._context.job
+        return (decision if job is None else job.name_decision(decision, observation)), name
 
     def _findings(self, text: str) -> list[FindingRecord]:
         result = self._context.scanner.scan_labels(text, Place(Carrier.DNS))
@@ -169,7 +169,7 @@ class Resolver:
             answer.set_rcode(dns.rcode.NXDOMAIN)
             return answer
         fitting = [one for one in addresses if ipaddress.ip_address(one).version == version]
-        if any(special_range(one) in _INSIDE for one in fitting):
+        if self._context.job is None and any(special_range(one) in _INSIDE for one in fitting):
             fitting = [self._context.directory.sinkhole(name)[0 if version == 4 else 1]]
         self._context.directory.hand_out(name, tuple(fitting))
         _add(answer, query, fitting)
@@ -243,19 +243,6 @@ class Resolver:
             )
 
         reporter.later(origin, send)
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a datagram endpoint has a datagram transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None:
-            self._resolver.datagram(self._transport, data, addr)
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:

@@ -172,3 +172,13 @@ def read_signal(descriptor: int) -> tuple[int, int] | None:
         return None
     number, _errno, code = struct.unpack_from("=Iii", raw)
     return number, code
+
+
+def timer_descriptor(seconds: float) -> int:
+    """timerfd_create(2), repeating; non-blocking, closed over exec. Python has it from 3.13 on."""
+    clock_monotonic, tfd_nonblock, tfd_cloexec = 1, 0o4000, 0o2000000
+    descriptor = _checked(_libc.timerfd_create(clock_monotonic, tfd_nonblock | tfd_cloexec), "timerfd_create")
+    whole, fraction = int(seconds), int(seconds % 1 * 1e9)
+    setting = (ctypes.c_long * 4)(whole, fraction, whole, fraction)  # struct itimerspec: interval, first
+    _checked(_libc.timerfd_settime(descriptor, 0, ctypes.byref(setting), None), "timerfd_settime")
+    return descriptor

@@ -17,6 +17,8 @@ ADDRESS_V6, GATEWAY_V6 = "fd65:6262:6761::2", "fd65:6262:6761::1"
 SINKHOLE_V4 = "198.19.0.0/16"  # answers for names that are never asked of the world
 SINKHOLE_V6 = "fd65:6262:6761:1::/64"
 SELFTEST_NAME = "selftest.ebbgate.invalid"  # RFC 2606: never a real name
+DENIED_NAME = "denied.ebbgate.example"  # RFC 2606: nobody has it, so no policy allows it; to see that it is refused
+DENIED_V4 = "198.18.255.253"
 SELFTEST_V4, SELFTEST_V6, SELFTEST_PORT = "198.18.255.254", "fd65:6262:6761:ffff::1", 9
 
 

@@ -24,6 +24,7 @@ _ULOG_CONFIG, _ULOG_PACKET = (4 << 8) | 1, (4 << 8) | 0
 _CMD_BIND, _COPY_PACKET = 1, 2
 _CFG_CMD, _CFG_MODE, _CFG_QTHRESH = 1, 2, 5
 _ATTR_PAYLOAD, _ATTR_UID = 9, 11
+_NFPROTO_NETDEV, _ETHERNET_HEADER = 5, 14
 RECEIVE_BUFFER = 1 << 20
 
 
@@ -39,10 +40,10 @@ def packet_log_socket(group: int, snaplen: int) -> socket.socket:
     opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     opened.settimeout(2.0)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    _configure(opened, group, _attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
-    _configure(opened, group, _attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
+    _configure(opened, group, attribute(_CFG_CMD, struct.pack("=B", _CMD_BIND)))
+    _configure(opened, group, attribute(_CFG_MODE, struct.pack(">IBB", snaplen, _COPY_PACKET, 0)))
     # One packet a message: the default waits for a hundred or a second, and by then the sender may be gone.
-    _configure(opened, group, _attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
+    _configure(opened, group, attribute(_CFG_QTHRESH, struct.pack(">I", 1)))
     return opened
 
 
@@ -55,7 +56,8 @@ def _configure(opened: socket.socket, group: int, attributes: bytes) -> None:
         raise OSError(-code, "NFLOG could not be configured")
 
 
-def _attribute(kind: int, payload: bytes) -> bytes:
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute, padded."""
     padding = b"\0" * (-len(payload) % 4)
     return struct.pack("=HH", 4 + len(payload), kind) + payload + padding
 
@@ -128,9 +130,9 @@ def unix_sockets(diag: socket.socket) -> list[UnixSocket]:
     request = struct.pack("=IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_REQUEST | _NLM_DUMP, 1, 0) + body
     found: list[UnixSocket] = []
     for answer in _dump(diag, request):
-        attributes = _attributes(answer[16:])
-        name = attributes.get(attribute_name, b"").rstrip(b"\0").decode(errors="surrogateescape")
-        peer = struct.unpack("=I", attributes.get(attribute_peer, bytes(4)))[0]
+        found_attributes = attributes(answer[16:])
+        name = found_attributes.get(attribute_name, b"").rstrip(b"\0").decode(errors="surrogateescape")
+        peer = struct.unpack("=I", found_attributes.get(attribute_peer, bytes(4)))[0]
         found.append(UnixSocket(answer[2], struct.unpack_from("=I", answer, 4)[0], name, peer))
     return found
 
@@ -231,13 +233,15 @@ def refused_packets(data: bytes) -> list[RefusedPacket]:
         if length < 16:
             break
         if kind == _ULOG_PACKET:
-            payload = _attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
-            packets.append(_parse(payload))
+            payload = attributes(data[offset + 20 : offset + length]).get(_ATTR_PAYLOAD, b"")
+            at_interface = data[offset + 16] == _NFPROTO_NETDEV  # there the frame's header comes first
+            packets.append(_parse(payload[_ETHERNET_HEADER:] if at_interface else payload))
         offset += (length + 3) & ~3
     return packets
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
+def attributes(data: bytes) -> dict[int, bytes]:
+    """Netlink attributes by kind; the last of a kind wins."""
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):

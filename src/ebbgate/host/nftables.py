@@ -69,6 +69,201 @@ def sealed_ruleset(ports: SealedPorts, *, redirect_loopback_dns: bool = False) -
 """
 
 
+@dataclass(frozen=True, slots=True)
+class JobPorts:
+    """Ports on every address of the machine where the gate listens; input from elsewhere than our redirect is refused."""
+
+    tcp: int
+    dns_udp: int
+    dns_tcp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What the gate is recognised by: its user id, and its control group where the machine has version 2 of them.
+
+    cgroup: path below the cgroup root, "" where there is none; then the user id alone decides.
+    """
+
+    uid: int
+    cgroup: str = ""
+
+    def match(self) -> str:
+        """As a condition of a rule."""
+        level = self.cgroup.count("/") + 1
+        group = f' socket cgroupv2 level {level} "{self.cgroup}"' if self.cgroup else ""
+        return f"meta skuid {self.uid}{group}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRules:
+    """What the job's table is made of.
+
+    kept: (family, local address, local port, remote address, remote port) of the runner's own connections from before.
+    internal: indexes of the bridges of containers: what stays on them stays in the machine. mark: of packets that were accepted,
+    for the last look at the interface, 0 where there is none; a secret of this job. dhcp_uid: of the machine's network
+    daemon. platform_cgroup: of the cloud's agent, which alone may speak with the platform's address.
+    """
+
+    ports: JobPorts
+    guard: Guard
+    enforce: bool
+    kept: tuple[tuple[int, str, int, str, int], ...] = ()
+    internal: tuple[int, ...] = ()
+    mark: int = 0
+    dhcp_uid: int | None = None
+    platform_cgroup: str = ""
+
+
+GATE_MARK = 0xEBB  # of the gate's connections in conntrack, for packets that the kernel sends without a socket
+PLATFORM_ADDRESS = "168.63.129.16"  # Azure's host: DHCP, health, and an agent's control channel
+_NEIGHBOURS = (
+    "nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld2-listener-report"
+)
+
+
+def job_ruleset(rules: JobRules) -> str:
+    """Commands that fill the (empty, owned) table of a whole machine, applied at once.
+
+    ::
+
+        steps    ──output────▶ redirect TCP and port 53 to the gate ──▶ filter: drop and log the rest
+        containers ──prerouting──▶ the same                         ──▶ forward: only among containers
+        gate     ──▶ accept (user id and control group)
+
+    In audit mode what is not TCP or DNS is logged and goes on, since watching changes nothing.
+    """
+    ports, guard = rules.ports, rules.guard.match()
+    last = "drop" if rules.enforce else "accept"
+    log = f"log group {PACKET_GROUP} snaplen {SNAPLEN}"
+    chains = {
+        "to_gate": ("type nat hook output priority -101; policy accept;", _redirects(rules, guard)),
+        "containers_to_gate": ("type nat hook prerouting priority -101; policy accept;", _container_redirects(ports)),
+        "leaving": (f"type filter hook output priority 0; policy {last};", _leaving(rules, guard, log, last)),
+        "passing": (
+            f"type filter hook forward priority 0; policy {last};",
+            ["iif @internal oif @internal accept", f"{log} {last}"],
+        ),
+        "arriving": (
+            "type filter hook input priority 0; policy accept;",
+            [
+                f"tcp dport {{ {ports.tcp}, {ports.dns_tcp} }} ct status & dnat == 0 reject with tcp reset",
+                f"udp dport {ports.dns_udp} ct status & dnat == 0 drop",
+            ],
+        ),
+    }
+    lines = [_set("internal", "iface_index", [str(one) for one in rules.internal])]
+    for family, name in ((4, "kept"), (6, "kept6")):
+        kind = f"ipv{family}_addr . inet_service . ipv{family}_addr . inet_service"
+        lines.append(_set(name, kind, [f"{a} . {b} . {c} . {d}" for version, a, b, c, d in rules.kept if version == family]))
+    lines += [f"add chain inet {TABLE} {name} {{ {head} }}" for name, (head, _body) in chains.items()]
+    lines += [f"add rule inet {TABLE} {name} {rule}" for name, (_head, body) in chains.items() for rule in body]
+    return "\n".join(lines) + "\n"
+
+
+def _set(name: str, kind: str, elements: list[str]) -> str:
+    filled = f" elements = {{ {', '.join(elements)} }};" if elements else ""
+    return f"add set inet {TABLE} {name} {{ type {kind};{filled} }}"
+
+
+def _redirects(rules: JobRules, guard: str) -> list[str]:
+    ports = rules.ports
+    return [
+        f"{guard} return",
+        *(f"{condition} return" for condition in _exempt(rules)),
+        f"udp dport 53 redirect to :{ports.dns_udp}",
+        f"tcp dport 53 redirect to :{ports.dns_tcp}",
+        "oif lo return",
+        "fib daddr type local return",
+        "oif @internal return",
+        f"meta l4proto tcp redirect to :{ports.tcp}",
+    ]
+
+
+def _container_redirects(ports: JobPorts) -> list[str]:
+    """Whatever interface it comes from, present or future: only what was addressed to this machine is left alone."""
+    return [
+        "iif lo return",
+        f"udp dport 53 redirect to :{ports.dns_udp}",
+        f"tcp dport 53 redirect to :{ports.dns_tcp}",
+        "fib daddr type local return",
+        "fib daddr oif @internal return",
+        f"meta l4proto tcp redirect to :{ports.tcp}",
+    ]
+
+
+def _leaving(rules: JobRules, guard: str, log: str, last: str) -> list[str]:
+    go = f"meta mark set {rules.mark:#x} accept" if rules.mark else "accept"
+    found = [
+        f"{guard} ct mark set {GATE_MARK:#x} {go}",
+        f"ct mark {GATE_MARK:#x} ct state established {go}",
+        "oif lo accept",
+        "ct status & dnat != 0 ip daddr 127.0.0.0/8 accept",  # redirected to the gate; ``oif`` still says where it was going
+        "ct status & dnat != 0 ip6 daddr ::1 accept",
+        *(f"{condition} {go}" for condition in _exempt(rules)),
+        "oif @internal accept",
+        f"icmpv6 type {{ {_NEIGHBOURS} }} {go}",
+        "ip protocol igmp drop",
+    ]
+    if rules.dhcp_uid is not None:
+        found.append(f"udp sport 68 udp dport 67 meta skuid {rules.dhcp_uid} {go}")
+    if not rules.enforce:
+        return [*found, f"{log} {last}"]
+    return [
+        *found,
+        log,
+        "udp dport 443 reject with icmpx port-unreachable",
+        "meta l4proto tcp reject with tcp reset",
+        "reject with icmpx admin-prohibited",
+    ]
+
+
+def interface_ruleset(mark: int, devices: tuple[str, ...]) -> str:
+    """Commands for a last look at the interfaces that lead out: only what the rules above accepted, which has their mark.
+
+    It sees what never came by those rules: frames of packet sockets, and interfaces that were laid on top of an uplink and
+    moved to another namespace. Linux 5.16.
+    """
+    names = ", ".join(f'"{one}"' for one in devices)
+    head = f"type filter hook egress devices = {{ {names} }} priority 0; policy drop;"
+    rules = [
+        "meta protocol arp accept",
+        f"meta mark {mark:#x} accept",
+        "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+        f"log group {PACKET_GROUP} snaplen {SNAPLEN}",
+    ]
+    lines = [f"add chain netdev {TABLE} out {{ {head} }}", *(f"add rule netdev {TABLE} out {rule}" for rule in rules)]
+    return "\n".join(lines) + "\n"
+
+
+def _exempt(rules: JobRules) -> list[str]:
+    """Conditions of what neither goes through the gate nor is refused."""
+    found = [
+        "ip saddr . tcp sport . ip daddr . tcp dport @kept",
+        "ip6 saddr . tcp sport . ip6 daddr . tcp dport @kept6",
+    ]
+    if rules.platform_cgroup:
+        level = rules.platform_cgroup.count("/") + 1
+        found.append(f'ip daddr {PLATFORM_ADDRESS} socket cgroupv2 level {level} "{rules.platform_cgroup}"')
+    return found
+
+
+def fallback_ruleset(rules: JobRules) -> str:
+    """A plain table that only drops, for kernels on which an owned table ends with its owner: a text for ``nft -f``."""
+    guard, name = rules.guard.match(), f"{TABLE}_closed"
+    return f"""table inet {name} {{
+  chain leaving {{
+    type filter hook output priority 10; policy {"drop" if rules.enforce else "accept"};
+    {guard} accept
+    ct mark {GATE_MARK:#x} accept
+    oif lo accept
+    ip daddr 127.0.0.0/8 accept
+    ip6 daddr ::1 accept
+  }}
+}}
+"""
+
+
 def program_path() -> str:
     """Where ``nft`` is. PlatformError when it is not installed."""
     return required_program("nft", "nftables")

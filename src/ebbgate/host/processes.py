@@ -6,7 +6,9 @@ Everything here is evidence about processes that may vanish while being read; a 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ebbgate.events.types import Origin, Process
@@ -95,3 +97,132 @@ def origin(pid: int, init_pid: int, redact: Callable[[str], str], *, certain: bo
         chain.append(described)
         current = parent(current, proc=proc)
     return Origin(chain[0], tuple(chain[1:])) if chain else Origin()
+
+
+# What follows is read once for every program that a guarded job starts, so it does without pathlib and file objects.
+
+MAX_ENVIRONMENT = 1 << 18  # bytes; the kernel's own bound of one argument or variable is half of it
+_HERTZ = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(slots=True, frozen=True)
+class Image:
+    """The program a process runs, not redacted yet. exe: its path, "" when unreadable. arguments: as in /proc/PID/cmdline,
+    at most MAX_ARGUMENTS bytes.
+    """
+
+    exe: str
+    arguments: bytes
+
+
+def image(pid: int) -> Image | None:
+    """None when the process is gone. One that ended but was not waited for has its bare name and no arguments."""
+    arguments = _read(f"/proc/{pid}/cmdline", MAX_ARGUMENTS)
+    if arguments is None:
+        return None
+    try:
+        return Image(os.readlink(f"/proc/{pid}/exe"), arguments)
+    except OSError:
+        name = _read(f"/proc/{pid}/comm", 64)
+        return None if name is None else Image(name.decode(errors="replace").strip(), arguments)
+
+
+def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
+    """The wanted variables of a process' environment as its program found it; empty when it is gone."""
+    found: dict[str, str] = {}
+    for line in (_read(f"/proc/{pid}/environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
+        name, _, value = line.partition(b"=")
+        if name in wanted:
+            found[name.decode()] = value.decode(errors="replace")
+    return found
+
+
+def cgroup(pid: int) -> str:
+    """/proc/PID/cgroup as it is; "" when the process is gone."""
+    return (_read(f"/proc/{pid}/cgroup", 1 << 14) or b"").decode(errors="replace")
+
+
+def threads(pid: int) -> int:
+    """How many threads a process has; 1 for one that ended but was not waited for, 0 when it is gone."""
+    try:
+        return os.stat(f"/proc/{pid}/task").st_nlink - 2
+    except OSError:
+        return 0
+
+
+@dataclass(slots=True, frozen=True)
+class Birth:
+    """parent: pid, at this moment. started: nanoseconds of CLOCK_MONOTONIC, exact to a clock tick."""
+
+    parent: int
+    started: int
+
+
+def birth(pid: int) -> Birth | None:
+    """None when the process is gone."""
+    text = _read(f"/proc/{pid}/stat", 1024)
+    if text is None:
+        return None
+    fields = text.rpartition(b")")[2].split()
+    asleep = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()  # start times count suspended time too
+    return Birth(int(fields[1]), int(fields[19]) * 1_000_000_000 // _HERTZ - asleep)
+
+
+def users(pid: int) -> tuple[int, int]:
+    """Real and effective uid; of nobody, when the process is gone."""
+    for line in (_read(f"/proc/{pid}/status", 4096) or b"").splitlines():
+        if line.startswith(b"Uid:"):
+            numbers = line.split()
+            return int(numbers[1]), int(numbers[2])
+    return 65534, 65534
+
+
+def all_pids() -> list[int]:
+    """Every process there is."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def holds_socket(pid: int, inode: int) -> bool:
+    """Whether any thread has the socket open. Threads can have descriptors of their own (CLONE_THREAD without
+    CLONE_FILES), and when the first thread has ended, only the others' are to be seen.
+    """
+    wanted = f"socket:[{inode}]"
+    if _has_link(f"/proc/{pid}/fd", wanted):
+        return True
+    if threads(pid) < 2:
+        return False
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted) for task in tasks if int(task) != pid)
+
+
+def _has_link(directory: str, wanted: str) -> bool:
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    for name in reversed(names):  # a socket in question is among the newest descriptors
+        try:
+            if os.readlink(f"{directory}/{name}") == wanted:
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _read(path: str, size: int) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        parts = [os.read(descriptor, size)]
+        while parts[-1] and (left := size - sum(map(len, parts))) > 0:  # /proc answers at most a page or so at a time
+            parts.append(os.read(descriptor, left))
+        return b"".join(parts)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)

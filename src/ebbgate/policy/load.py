@@ -17,8 +17,8 @@ from ebbgate.policy.yaml_source import Mapping, Node, PolicyProblems, Problem, S
 
 MODES = ("enforce", "audit")
 PLACES = ("authorization", "cookie", "query", "path", "body")
-_TOP = ("version", "mode", "use", "allow", "deny", "jobs", "secrets")
-_JOB = ("mode", "use", "allow", "deny", "secrets")
+_TOP = ("version", "mode", "use", "allow", "deny", "jobs", "secrets", "inspect-containers")
+_JOB = ("mode", "use", "allow", "deny", "secrets", "inspect-containers")
 _SECRET = ("to", "in")
 
 
@@ -27,6 +27,7 @@ class _Draft:
 
     def __init__(self) -> None:
         self.mode: str | None = None
+        self.inspect_containers = False
         self.use: list[str] = []
         self.allow: list[Entry] = []
         self.deny: list[Entry] = []
@@ -44,8 +45,12 @@ def load_policy(
     use: ListOf[str] = (),
     allow: ListOf[str] = (),
     deny: ListOf[str] = (),
+    given_by: str = "--",
 ) -> Policy:
-    """The policy of files, presets and options together. PolicyProblems carries every problem found."""
+    """The policy of files, presets and options together. PolicyProblems carries every problem found.
+
+    job: must be among the files' jobs. given_by: what stands before the names of options where a mistake is told.
+    """
     draft = _Draft()
     for path in files:
         _add_file(draft, path, job)
@@ -54,9 +59,32 @@ def load_policy(
         draft.problems.append(Problem(str(files[0]), 1, 1, f"there is no job {job!r}", f"jobs: {known}"))
     if job is not None and not files:
         raise PolicyError("--job needs a policy file", "", "add --policy FILE")
+    return _with_options(draft, mode, use, allow, deny, given_by)
+
+
+def load_texts(
+    texts: ListOf[tuple[str, str]],
+    *,
+    job: str,
+    mode: str | None = None,
+    use: ListOf[str] = (),
+    allow: ListOf[str] = (),
+    deny: ListOf[str] = (),
+    given_by: str,
+) -> Policy:
+    """As ``load_policy``, from (name, text) pairs. A policy need not speak of the job: it may have nothing to add for it."""
+    draft = _Draft()
+    for source, text in texts:
+        _add_text(draft, source, text, job)
+    return _with_options(draft, mode, use, allow, deny, given_by)
+
+
+def _with_options(
+    draft: _Draft, mode: str | None, use: ListOf[str], allow: ListOf[str], deny: ListOf[str], given_by: str
+) -> Policy:
     for name in use:
-        _add_use(draft, Scalar(name, 1, 1), "--use")
-    for values, option, is_deny in ((allow, "--allow", False), (deny, "--deny", True)):
+        _add_use(draft, Scalar(name, 1, 1), f"{given_by}use")
+    for values, option, is_deny in ((allow, f"{given_by}allow", False), (deny, f"{given_by}deny", True)):
         for text in values:
             _add_option(draft, text, option, deny=is_deny)
     if draft.problems:
@@ -74,9 +102,11 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
     text = "\n".join(
         [chosen, *(f"allow {describe(one)}" for one in allow), *(f"deny {describe(one)}" for one in deny)]
         + [f"secret {one.name} {[str(host) for host in one.to]} {one.places}" for one in draft.bindings]
+        + (["inspect-containers"] if draft.inspect_containers else [])
     )
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return Policy(chosen, allow, deny, tuple(draft.bindings), sources, digest, index(allow), index(deny))
+    bindings, inspect = tuple(draft.bindings), draft.inspect_containers
+    return Policy(chosen, allow, deny, bindings, sources, digest, inspect, index(allow), index(deny))
 
 
 def _add_option(draft: _Draft, text: str, option: str, *, deny: bool) -> None:
@@ -98,9 +128,17 @@ def _add_use(draft: _Draft, node: Scalar, source: str) -> None:
 
 
 def _add_file(draft: _Draft, path: Path, job: str | None) -> None:
-    source = str(path)
     try:
-        node = parse(read(path), source)
+        text = read(path)
+    except PolicyProblems as found:
+        draft.problems += found.problems
+        return
+    _add_text(draft, str(path), text, job)
+
+
+def _add_text(draft: _Draft, source: str, text: str, job: str | None) -> None:
+    try:
+        node = parse(text, source)
     except PolicyProblems as found:
         draft.problems += found.problems
         return
@@ -133,6 +171,12 @@ def _section(draft: _Draft, reader: Reader, node: Mapping) -> None:
         else:
             near = difflib.get_close_matches(text, MODES, n=1, cutoff=0.4)
             reader.fail(given, f"unknown mode {text!r}", f"did you mean {near[0]}?" if near else "enforce or audit")
+    wanted = node.get("inspect-containers")
+    if wanted is not None:
+        truth = reader.text(wanted, "inspect-containers")
+        if truth not in ("true", "false"):
+            reader.fail(wanted, "inspect-containers is a yes or no", "true or false")
+        draft.inspect_containers = draft.inspect_containers or truth == "true"
     for item in reader.texts(node.get("use"), "use") if node.get("use") is not None else ():
         _add_use(draft, item, reader.source)
     draft.allow += entries(reader, node.get("allow"), "allow", deny=False)

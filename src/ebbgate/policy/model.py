@@ -85,7 +85,10 @@ def index(entries: tuple[Entry, ...]) -> EntryIndex:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A run's policy. mode: "enforce" or "audit". sources: files, presets, options. digest: SHA-256 of its canonical text."""
+    """A run's policy. mode: "enforce" or "audit". sources: files, presets, options. digest: SHA-256 of its canonical text.
+
+    inspect_containers: TLS from containers must be read, although they do not know the guard's authority.
+    """
 
     mode: str
     allow: tuple[Entry, ...] = ()
@@ -93,5 +96,6 @@ class Policy:
     bindings: tuple[SecretBinding, ...] = ()
     sources: tuple[str, ...] = ()
     digest: str = ""
+    inspect_containers: bool = False
     allow_index: EntryIndex = field(default_factory=EntryIndex)
     deny_index: EntryIndex = field(default_factory=EntryIndex)

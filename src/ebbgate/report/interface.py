@@ -13,21 +13,26 @@ from ebbgate.events.types import (
     Event,
     Exchange,
     Inspection,
+    Notice,
     Packet,
+    Party,
     RunEnded,
     RunStarted,
     SecretInfo,
 )
 from ebbgate.events.verdict import Verdict, verdict
-from ebbgate.policy.observation import Action
+from ebbgate.policy.observation import Action, Reason
 from ebbgate.report.suggested import suggest
 
 MAX_PROGRAMS = 8  # named for one destination
+MAX_NOTICES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
     """One destination that was reached. bytes_out, bytes_in: payload, headers included. failed: exchanges without an answer.
+
+    steps: of the job that went there. party: whose processes, see ``events.types.Party``; several are joined.
 
     uninspected: reasons why some of what left was not read; empty when all of it was.
     """
@@ -44,6 +49,8 @@ class Destination:
     uninspected: tuple[str, ...]
     programs: tuple[str, ...]
     secrets: tuple[str, ...]
+    steps: tuple[str, ...]
+    party: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class RunReport:
     dropped_events: int
     complete: bool
     suggested: str | None
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(slots=True)
@@ -83,6 +91,8 @@ class _Reached:
     uninspected: dict[str, None] = field(default_factory=dict)
     programs: dict[str, None] = field(default_factory=dict)
     secrets: dict[str, None] = field(default_factory=dict)
+    steps: dict[str, None] = field(default_factory=dict)
+    parties: dict[str, None] = field(default_factory=dict)
 
 
 def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
@@ -113,6 +123,7 @@ def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
         dropped_events=ended.dropped_events,
         complete=ended.complete,
         suggested=suggest(known) if started.mode == "audit" else None,
+        notices=tuple(one for one in known if isinstance(one, Notice))[:MAX_NOTICES],
     )
 
 
@@ -133,6 +144,8 @@ def _destinations(events: list[Event]) -> list[Destination]:
             tuple(one.uninspected),
             tuple(one.programs)[:MAX_PROGRAMS],
             tuple(one.secrets),
+            tuple(one.steps)[:MAX_PROGRAMS],
+            ", ".join(one.parties),
         )
         for key, one in sorted(reached.items(), key=lambda item: -item[1].bytes_out)
     ]
@@ -151,6 +164,9 @@ def _count(reached: _Reached, event: Exchange) -> None:
         reached.uninspected[event.uninspected] = None
     if event.origin.process is not None:
         reached.programs[event.origin.process.exe.rpartition("/")[2] or "?"] = None
+    reached.parties[event.origin.party] = None
+    if event.origin.step is not None:
+        reached.steps[event.origin.step.name] = None
     for finding in event.findings:
         if finding.permitted:
             reached.secrets[finding.secret] = None
@@ -159,9 +175,12 @@ def _count(reached: _Reached, event: Exchange) -> None:
 def _quiet(events: list[Event]) -> list[tuple[str, int]]:
     found: dict[str, int] = {}
     for event in events:
-        if isinstance(event, Exchange | DnsQuestion | Packet) and event.decision.quiet and event.decision.action == Action.DENY:
+        if not isinstance(event, Exchange | DnsQuestion | Packet) or event.decision.action != Action.DENY:
+            continue
+        elsewhere = event.origin.party != Party.JOB and event.decision.reason != Reason.LOCAL
+        if event.decision.quiet or elsewhere:
             name = event.name if isinstance(event, DnsQuestion) else event.host or event.address
             protocol = "dns" if isinstance(event, DnsQuestion) else event.protocol
-            text = f"{protocol} {name} ({event.decision.reason})"
+            text = f"{protocol} {name} ({event.decision.reason})" + (f", by the {event.origin.party}" if elsewhere else "")
             found[text] = found.get(text, 0) + (event.count if isinstance(event, Packet) else 1)
     return sorted(found.items())

@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any  # Any: messages of host.channel
 
@@ -26,13 +26,16 @@ _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.proce
 
 
 class GateProcess:
-    """The gate as a child process in a session of its own."""
+    """The gate as a child process in a session of its own.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    become: called in the child before the interpreter starts, to give privileges away; what it raises ends the child.
+    """
+
+    def __init__(self, environ: Mapping[str, str], become: Callable[[], None] | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(__file__).resolve().parent.parent.parent)
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module; the warden has one thread
                 [sys.executable, "-I", "-c", _PROGRAM, root, str(theirs.fileno())],
                 env={name: environ[name] for name in _ENVIRONMENT if name in environ},
                 pass_fds=(theirs.fileno(),),
@@ -41,6 +44,7 @@ class GateProcess:
                 stderr=None if os.environ.get("EBBGATE_DEBUG") else subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
+                preexec_fn=become,  # noqa: PLW1509 - the warden has one thread
             )
         self._channel = ours
         self._receiver = channel.Receiver()
@@ -86,11 +90,22 @@ class GateProcess:
         return [channel.parse(body) for body in self._receiver.feed(data)] if data else None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send one message; a gate that is gone shows itself on the next ``receive``."""
+        """Send one message; a gate that is gone, or takes nothing any more, shows itself on the next ``receive``."""
         try:
             self._channel.sendall(channel.encode(message))
         except OSError:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """A message may have gone half: nothing more can be said, so let the next ``receive`` find the end."""
+        try:
+            self._channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
             return
+
+    def lose_patience(self, seconds: float) -> None:
+        """From now on a gate that takes nothing for so long counts as gone."""
+        self._channel.settimeout(seconds)
 
     def how_it_ended(self) -> str:
         """In words: "signal 9", "exit 1", or "no answer" while it still runs."""
@@ -99,6 +114,10 @@ class GateProcess:
         except subprocess.TimeoutExpired:
             return "no answer"
         return f"signal {-code}" if code < 0 else f"exit {code}"
+
+    def close(self) -> None:
+        """Let go of the channel."""
+        self._channel.close()
 
     def kill(self) -> None:
         """End it at once. Safe to call again."""

@@ -22,6 +22,7 @@ class _Seen:
     origin: Origin
     first: float
     count: int = 1
+    told: int = 0
 
 
 class Packets:
@@ -50,15 +51,18 @@ class Packets:
         else:
             self.lost += 1
 
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """For the gate, which knows the names behind the addresses and decides."""
+    def taken(self) -> Iterator[dict[str, Any]]:
+        """What is new since the last time, for the gate, which knows the names behind the addresses and decides."""
         for seen in self._seen.values():
+            new, seen.told = seen.count - seen.told, seen.count
+            if not new:
+                continue
             yield {
                 "type": "packet",
                 "protocol": seen.packet.protocol,
                 "address": seen.packet.address,
                 "port": seen.packet.port,
-                "count": seen.count,
+                "count": new,
                 "time": seen.first,
                 "carrier": to_json(Tampering("", seen.origin)),
             }

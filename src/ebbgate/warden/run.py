@@ -102,7 +102,7 @@ class Run:
             self._journal.append(Defect("Run", problem.title, "IntegrityError", problem.cause, time.time()))
         except Exception as problem:
             self._enclosure.kill()
-            self._journal.append(Defect("Run", "supervise", type(problem).__name__, _place(problem), time.time()))
+            self._journal.append(Defect("Run", "supervise", type(problem).__name__, place_of(problem), time.time()))
         finally:
             self._enclosure.kill()
             gate.kill()
@@ -170,7 +170,7 @@ class Run:
             self._drain(gate, selector)
 
     def _drain(self, gate: GateProcess, selector: selectors.DefaultSelector) -> None:
-        for message in self._packets.messages():
+        for message in self._packets.taken():
             gate.send(message)
         gate.send({"type": "finish"})
         deadline = time.monotonic() + DRAIN_TIMEOUT
@@ -275,7 +275,8 @@ def signal_process(pid: int, number: int) -> None:
         return
 
 
-def _place(problem: BaseException) -> str:
+def place_of(problem: BaseException) -> str:
+    """Where in the guard an exception arose: "file.py:line"."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

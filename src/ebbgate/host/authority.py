@@ -1,4 +1,8 @@
-"""The run's certificate authority. Its key is made in the gate's memory and never leaves it; it ends with the gate."""
+"""The run's certificate authority. Its key exists in memory only, and ends with the run.
+
+For a sealed command the gate makes it and never gives it away. For a whole job the warden makes it and hands it to each gate
+over their private channel, so that a gate's successor signs alike.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from mitmproxy import certs
 
 from ebbgate.host.trust import JAVA_PASSWORD, TrustFiles
 
@@ -27,15 +30,18 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
 
-    def store(self) -> certs.CertStore:
-        """Mitmproxy's store of leaf certificates, in memory only."""
-        return certs.CertStore(
-            default_privatekey=self.key,
-            default_ca=certs.Cert(self.certificate),
-            default_chain_file=None,
-            default_crl=b"",
-            dhparams=None,  # type: ignore[arg-type]  # no finite-field DH is offered
-        )
+    def to_pem(self) -> tuple[bytes, bytes]:
+        """(key, certificate) for the private channel to a gate; the one deliberate way out of the process."""
+        key = self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return key, self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @classmethod
+    def from_pem(cls, key: bytes, certificate: bytes) -> Authority:
+        """The reverse of ``to_pem``. ValueError for anything else."""
+        loaded = serialization.load_pem_private_key(key, None)
+        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+            raise ValueError("not an elliptic curve key")
+        return cls(loaded, x509.load_pem_x509_certificate(certificate))
 
     def trust_files(self, system_bundle: bytes) -> TrustFiles:
         """Bundle and Java store with the system's roots and this authority."""

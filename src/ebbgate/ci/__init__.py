@@ -1,0 +1,1 @@
+"""Where a job's context, inputs and outputs come from: one CI system a file."""

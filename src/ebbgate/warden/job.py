@@ -1,0 +1,271 @@
+"""One job's guard: the warden's loop over a whole machine.
+
+::
+
+    arming   sockets ─▶ gate serves ─▶ trust laid ─▶ rules laid ─▶ proven from a step's side ─▶ locks ─▶ armed
+    armed    events from the gate, refused packets, processes, files, rules, interfaces, questions on the control socket
+    ended    by root's ``stop`` alone; the job's end does not open anything
+
+The loop has one thread and waits for nobody. Before the rules stand, a failure undoes what was done and is the answer of
+``start``. After that it is a defect: the rules stay, so the machine is closed, and the verdict is ``broken``.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from typing import Any  # messages of host.channel
+
+from ebbgate.enclosure.job import JobEnclosure
+from ebbgate.errors import IntegrityError
+from ebbgate.events.codec import from_json, to_json
+from ebbgate.events.incidents import incidents
+from ebbgate.events.journal import Journal
+from ebbgate.events.publish import printable
+from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
+from ebbgate.events.verdict import verdict
+from ebbgate.host import links, netlink
+from ebbgate.secrets.scanner import Scanner
+from ebbgate.warden.control import Client, ControlServer
+from ebbgate.warden.integrity import Integrity
+from ebbgate.warden.job_gate import JobGate
+from ebbgate.warden.job_monitor import JobMonitor
+from ebbgate.warden.job_report import conclusion, ending
+from ebbgate.warden.job_request import JobRequest
+from ebbgate.warden.packets import Packets
+from ebbgate.warden.run import MAX_PUBLISHED, place_of
+
+TICK = 1.0  # seconds
+FLUSH_SECONDS = 5.0  # that a question for the verdict waits for the gate's last records
+MAX_WAITING = 16  # such questions at once
+
+
+class JobGuard:
+    """Everything of one guarded job. Made and driven by ``daemon``; ``loop`` ends when root says stop."""
+
+    def __init__(self, request: JobRequest, journal: Journal, scanner: Scanner, selector: selectors.BaseSelector) -> None:
+        self.request, self.journal, self.scanner, self.selector = request, journal, scanner, selector
+        self.enclosure = JobEnclosure(request.target.netns)
+        self.monitor: JobMonitor | None = None
+        self.gate: JobGate | None = None
+        self.control: ControlServer | None = None
+        self.integrity: Integrity | None = None
+        self.armed_at = 0.0
+        self.stopped = False
+        self.flushed = 0
+        self.began = time.monotonic()
+        self.on_stop: Callable[[], None] = lambda: None
+        self._packets = Packets()
+        self._waiting: dict[int, tuple[Client, float]] = {}
+        self._number = 0
+        self._ticked = 0.0
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def loop(self, until: Callable[[], bool]) -> None:
+        """Serve until told otherwise. What raises in one source is a defect, and the loop goes on."""
+        while not until():
+            for key, _mask in self.selector.select(timeout=TICK / 2):
+                self.guarded("serve", key.data)
+            if time.monotonic() - self._ticked >= TICK:
+                self._ticked = time.monotonic()
+                self.guarded("tick", self._tick)
+
+    def guarded(self, operation: str, action: Callable[[], object]) -> None:
+        """Run something; an exception becomes a defect, and so the verdict ``broken``."""
+        try:
+            action()
+        except Exception as problem:
+            self.journal.append(Defect("JobGuard", operation, type(problem).__name__, place_of(problem), time.time()))
+
+    def watch(self) -> None:
+        """Listen to what the enclosure tells."""
+        self.enclosure.packets.setblocking(False)
+        self.selector.register(self.enclosure.packets, selectors.EVENT_READ, self._from_packets)
+        self.selector.register(self.enclosure.rule_events, selectors.EVENT_READ, self.check_rules)
+        self.selector.register(self.enclosure.link_events, selectors.EVENT_READ, self.check_links)
+        if self.monitor is not None:
+            self.monitor.watch(self.selector)
+
+    def _tick(self) -> None:
+        if self.gate is not None:
+            self.gate.tick()
+        if self.control is not None:
+            self.control.expire()
+        for number, (_client, deadline) in list(self._waiting.items()):
+            if time.monotonic() > deadline:
+                self._conclude(number, complete=False)
+        if self.monitor is not None:
+            self.monitor.tick()
+        if self.armed_at and self.integrity is not None:
+            self._flush_packets()
+            self.check_rules()
+            for what in self.integrity.problems():
+                self.record(Tampering(what, Origin(), time.time()))
+
+    # --- the gate -------------------------------------------------------------------------------------------------
+
+    def from_gate(self, message: dict[str, Any]) -> None:
+        """One message of the gate's, other than of its health."""
+        kind = message.get("type")
+        if kind == "event":
+            event = from_json(message["event"])
+            if not isinstance(event, Exchange | DnsQuestion | Defect | Notice) and type(event).__name__ != "Packet":
+                raise IntegrityError("the gate spoke for the warden")
+            self.record(event)
+        elif kind == "who":
+            self._tell_owner(message)
+        elif kind == "flushed":
+            if self.gate is not None:
+                self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
+            self.flushed = int(message["id"])
+            self._conclude(self.flushed, complete=True)
+        else:
+            raise IntegrityError("the gate sent something unexpected")
+
+    def _tell_owner(self, message: dict[str, Any]) -> None:
+        local, remote = message["local"], message["remote"]
+        origin = Origin()
+        try:
+            if self.monitor is not None:
+                ends = (str(local[0]), int(local[1])), (str(remote[0]), int(remote[1]))
+                origin = self.monitor.connection(str(message["protocol"]), *ends)
+        finally:
+            if self.gate is not None:
+                answer = {"type": "origin", "id": message["id"], "carrier": to_json(Tampering("", origin))}
+                self.gate.send(answer)
+
+    def record(self, event: Event) -> None:
+        """Into the journal; an exfiltration attempt ends the step that made it."""
+        if not self.armed_at and _is_proof(event):
+            return
+        self.journal.append(event)
+        if not isinstance(event, Exchange | DnsQuestion) or all(one.permitted for one in event.findings):
+            return
+        kill = self.request.enforce and self.request.on_exfiltration == "kill"
+        if kill and self.monitor is not None and event.origin.process is not None:
+            self.monitor.kill_step(event.origin.process.pid)
+
+    def publish(self, text: str) -> str:
+        """Text of the job's own making, as it may be shown."""
+        return printable(self.scanner.redact(text), MAX_PUBLISHED)
+
+    # --- the enclosure --------------------------------------------------------------------------------------------
+
+    def _from_packets(self) -> None:
+        while True:
+            try:
+                data = self.enclosure.packets.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: a flood; what was lost is refused all the same
+                self._packets.lost += 1
+                return
+            for packet in netlink.refused_packets(data):
+                if not self.armed_at and packet.address == links.DENIED_V4:
+                    continue  # the guard's own proof
+                self._packets.add(packet, self.monitor.packet if self.monitor else None)
+
+    def _flush_packets(self) -> None:
+        if self.gate is None or not self.gate.serving:
+            return
+        for message in self._packets.taken():
+            self.gate.send(message)
+
+    def check_rules(self) -> None:
+        """Read the rules back."""
+        if self.armed_at:
+            change = self.enclosure.rule_change()
+            if change is not None:
+                self.tampered(change.what)
+
+    def check_links(self) -> None:
+        """Follow the interfaces."""
+        if self.armed_at:
+            for change in self.enclosure.link_changes():
+                self.tampered(change.what)
+
+    _told: frozenset[str] = frozenset()
+
+    def tampered(self, what: str) -> None:
+        """Record a change once, with whoever ran last as a guess."""
+        if what not in self._told:
+            self._told |= {what}
+            suspect = self.monitor.suspect() if self.monitor is not None else Origin()
+            self.record(Tampering(what, suspect, time.time()))
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def asked(self, request: dict[str, Any], client: Client) -> None:
+        """A request on the control socket."""
+        if self.control is None:
+            return
+        kind = request.get("type")
+        if kind == "status":
+            self.control.reply(client, self.status())
+        elif kind == "verdict" and len(self._waiting) < MAX_WAITING:
+            self._flush_packets()
+            self._waiting[self.flush()] = (client, time.monotonic() + FLUSH_SECONDS)
+        elif kind == "stop" and client.uid == 0:
+            self.on_stop()
+            self.control.reply(client, {"type": "stopped"})
+            self.stopped = True
+        else:
+            self.control.reply(client, {"type": "refused", "why": "only root may" if kind == "stop" else "unknown or too many"})
+
+    def flush(self) -> int:
+        """Ask the gate for every record that is ready; the number that ``flushed`` will have when they are here."""
+        self._number += 1
+        if self.gate is not None:
+            self.gate.send({"type": "flush", "id": self._number})
+        return self._number
+
+    def is_answering(self) -> bool:
+        """Whether somebody has not taken an answer yet."""
+        return self.control is not None and self.control.is_answering()
+
+    def _conclude(self, number: int, *, complete: bool) -> None:
+        waiting = self._waiting.pop(number, None)
+        if waiting is None or self.control is None:
+            return
+        uninspected, dropped = self.gate.totals() if self.gate is not None else (0, 0)
+        dropped += self._packets.lost
+        answer = conclusion(
+            self.request, self.journal.events, self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
+        )
+        self.control.reply(waiting[0], answer)
+
+    def seconds(self) -> float:
+        """Since it was armed."""
+        return round(time.monotonic() - self.armed_at, 3) if self.armed_at else 0.0
+
+    def status(self) -> dict[str, Any]:
+        """How things stand, in plain values."""
+        events = self.journal.events
+        return {
+            "type": "status",
+            "armed": bool(self.armed_at),
+            "mode": self.request.policy.mode,
+            "seconds": self.seconds(),
+            "verdict_so_far": str(verdict([*events, *ending(0.0, complete=True, uninspected=0, dropped=0)])),
+            "incidents": len(incidents(events)),
+            "events": len(events),
+            "warden": os.getpid(),
+            "gate": self.gate.pid if self.gate is not None else 0,
+            "gate_restarts": self.gate.restarts if self.gate is not None else 0,
+            "open_connections": self.gate.counts.get("open", 0) if self.gate is not None else 0,
+        }
+
+    def armed(self) -> None:
+        """The proof has been given."""
+        self.armed_at = time.monotonic()
+        self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
+
+
+def _is_proof(event: Event) -> bool:
+    """Whether an event, from before the guard is armed, is of its own proof that what is denied is refused."""
+    if isinstance(event, Exchange):
+        return event.host == links.DENIED_NAME or event.address == links.DENIED_V4
+    return isinstance(event, DnsQuestion) and event.name == links.DENIED_NAME

@@ -1,0 +1,98 @@
+"""Which process of the machine opened a connection or sent a packet, and whose it is.
+
+The same questions as ``warden.attribution`` answers for a sealed command, asked of the process table. The answer is never
+nothing: when the socket is gone already, the process of the job that began or ended last is named, as a guess.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+import psutil
+
+from ebbgate.events.types import Origin
+from ebbgate.host import netlink
+from ebbgate.host.netlink import RefusedPacket, SocketOwner
+from ebbgate.warden.process_monitor import ProcessMonitor
+from ebbgate.warden.socket_owners import SocketOwners
+
+ADDRESSES_KNOWN_FOR = 1.0  # seconds; interfaces of containers come and go
+
+type End = tuple[str, int]
+type Question = Callable[[socket.socket], list[SocketOwner]]
+
+
+class JobAttribution:
+    """diagnostics: a sock_diag socket of the machine's network namespace, in which the caller is too."""
+
+    def __init__(self, monitor: ProcessMonitor, diagnostics: socket.socket) -> None:
+        self._monitor, self._table = monitor, monitor.table
+        self._diagnostics = diagnostics
+        self._owners = SocketOwners(monitor.table)
+        self._addresses: frozenset[str] = frozenset()
+        self._addresses_until = 0.0
+
+    def connection(self, protocol: str, local: End, remote: End) -> Origin:
+        """The owner of a TCP connection or UDP socket, by its ends as its process sees them."""
+        if protocol == "tcp" and remote[0]:
+            return self._find(local[0], lambda diag: [one] if (one := netlink.tcp_owner(diag, local, remote)) else [])
+        number = socket.IPPROTO_TCP if protocol == "tcp" else socket.IPPROTO_UDP
+        return self._find(local[0], lambda diag: _datagrams(diag, number, local))
+
+    def packet(self, packet: RefusedPacket) -> Origin:
+        """The sender of a refused packet."""
+        number = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}.get(packet.protocol, 0)
+        if packet.protocol == "icmp":
+            number = socket.IPPROTO_ICMPV6 if packet.family == socket.AF_INET6 else socket.IPPROTO_ICMP
+        source = packet.source, packet.source_port
+        if packet.protocol == "tcp":
+            return self.connection("tcp", source, (packet.address, packet.port))
+        return self._find(packet.source, lambda diag: _datagrams(diag, number, source) if number else [])
+
+    def _find(self, address: str, ask: Question) -> Origin:
+        self._monitor.update()
+        if self._is_local(address):
+            found = self._first(ask(self._diagnostics))
+            if found is not None:
+                return found
+        for space, pid in self._owners.namespaces().items():
+            diagnostics = self._owners.diagnostics(space, pid)
+            found = self._first(ask(diagnostics)) if diagnostics is not None else None
+            if found is not None:
+                return found
+        latest = self._table.latest()
+        return self._table.origin_of(latest, certain=False) if latest is not None else Origin()
+
+    def _first(self, owners: list[SocketOwner]) -> Origin | None:
+        for owner in reversed(owners):
+            entry = self._owners.owner(owner.inode) if owner.inode else None
+            if entry is not None:
+                return self._table.origin_of(entry)
+        return None
+
+    def _is_local(self, address: str) -> bool:
+        """Whether the machine itself has an address; containers' sockets are asked for in their namespaces only."""
+        if address in ("", "0.0.0.0", "::") or address.startswith(("127.", "::1")):  # noqa: S104 - compared, not bound
+            return True
+        if time.monotonic() > self._addresses_until:
+            known = psutil.net_if_addrs().values()
+            self._addresses = frozenset(one.address.partition("%")[0] for interface in known for one in interface)
+            self._addresses_until = time.monotonic() + ADDRESSES_KNOWN_FOR
+        return address in self._addresses
+
+    def tick(self) -> None:
+        """Now and then."""
+        self._owners.tick()
+
+    def close(self) -> None:
+        self._owners.close()
+
+
+def _datagrams(diag: socket.socket, number: int, local: End) -> list[SocketOwner]:
+    family = socket.AF_INET6 if ":" in local[0] else socket.AF_INET
+    owners = netlink.datagram_owners(diag, number, family, local[1])
+    if not owners and family == socket.AF_INET and number in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
+        owners = netlink.datagram_owners(diag, number, socket.AF_INET6, local[1])  # a dual-stack socket sends IPv4 too
+    return owners

@@ -1,0 +1,151 @@
+"""The gate of a whole job, as the warden keeps it: started, watched, replaced when it is lost.
+
+While there is no gate the redirect leads to sockets on which nobody accepts: connections wait, and nothing leaves.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any  # messages of host.channel
+
+from ebbgate.errors import IntegrityError
+from ebbgate.events.types import Defect, Event, GateLost, GateReplaced
+from ebbgate.gate.configuration import GateConfiguration
+from ebbgate.host.control_group import ControlGroup
+from ebbgate.warden.gate_process import GateProcess
+
+MAX_RESTARTS = 8  # of one job; a gate that keeps ending is attacked or broken, and the machine stays closed
+PING_SECONDS = 5.0
+SILENCE_SECONDS = 20.0  # without an answer a gate is taken for hung
+START_SECONDS = 30.0
+SEND_SECONDS = 3.0  # that the warden waits for a gate to take a message; everything else waits meanwhile
+
+
+class JobGate:
+    """uid: whom the gate runs as. sockets: kept here, handed to every gate. on_message, on_event: into the warden's loop."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        uid: int,
+        group: ControlGroup,
+        selector: selectors.BaseSelector,
+        on_message: Callable[[dict[str, Any]], None],
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._environ, self._uid, self._group = environ, uid, group
+        self._selector, self._on_message, self._on_event = selector, on_message, on_event
+        self._configuration: GateConfiguration | None = None
+        self._sockets: Mapping[str, socket.socket] = {}
+        self._process: GateProcess | None = None
+        self._heard = self._asked = self._started = 0.0
+        self._lost_at: float | None = None
+        self.restarts = 0
+        self.serving = False
+        self.counts: dict[str, int] = {}
+        self._carried = {"uninspected": 0, "dropped": 0}
+
+    @property
+    def pid(self) -> int:
+        """Of the gate that is there now, 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def totals(self) -> tuple[int, int]:
+        """(bytes that left unread, events that were only counted), over all gates so far."""
+        return (
+            self._carried["uninspected"] + self.counts.get("uninspected", 0),
+            self._carried["dropped"] + self.counts.get("dropped", 0),
+        )
+
+    def start(self, configuration: GateConfiguration, sockets: Mapping[str, socket.socket]) -> None:
+        """The first gate. It serves when its "ready" has come."""
+        self._configuration, self._sockets = configuration, sockets
+        self._spawn()
+
+    def _spawn(self) -> None:
+        if self._configuration is None:
+            return
+        process = self._process = GateProcess(self._environ, self._become)
+        self._selector.register(process, selectors.EVENT_READ, lambda: self._receive(process))
+        self._started = self._heard = time.monotonic()
+        process.lose_patience(SEND_SECONDS)
+        try:
+            process.configure(self._configuration, self._sockets)
+        except IntegrityError as problem:
+            self._lose(problem.cause)
+
+    def _become(self) -> None:
+        """In the child, before the interpreter: into the group, then away with every privilege."""
+        self._group.join()
+        os.setgroups([])
+        os.setresgid(self._uid, self._uid, self._uid)
+        os.setresuid(self._uid, self._uid, self._uid)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the gate that is there; without one the message is lost, as its receiver is."""
+        if self._process is not None:
+            self._process.send(message)
+
+    def _receive(self, process: GateProcess) -> None:
+        messages = process.receive()
+        if messages is None:
+            self._lose(process.how_it_ended())
+            return
+        for message in messages:
+            self._heard = time.monotonic()
+            if message.get("type") == "ready":
+                self._ready()
+            elif message.get("type") == "pong":
+                self.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
+            else:
+                self._on_message(message)
+
+    def _ready(self) -> None:
+        self.serving = True
+        if self._lost_at is not None:
+            self._on_event(GateReplaced(round(time.monotonic() - self._lost_at, 3), time.time()))
+            self._lost_at = None
+
+    def _lose(self, how: str) -> None:
+        if self._process is None:
+            return
+        self._selector.unregister(self._process)
+        self._process.kill()
+        self._process.close()
+        self._process = None
+        self.serving = False
+        self._lost_at = self._lost_at or time.monotonic()
+        for name in self._carried:
+            self._carried[name] += self.counts.get(name, 0)
+        self.counts = {}
+        self._on_event(GateLost(how, time.time()))
+        self.restarts += 1
+        if self.restarts <= MAX_RESTARTS:
+            self._spawn()
+        else:
+            self._on_event(Defect("JobGate", "restart", "TooMany", "", time.time()))
+
+    def tick(self) -> None:
+        """Called about once a second: ask, and give up on a gate that does not answer."""
+        now = time.monotonic()
+        if self._process is None:
+            return
+        silence = START_SECONDS if not self.serving else SILENCE_SECONDS
+        if now - self._heard > silence:
+            self._lose("no answer")
+        elif self.serving and now - self._asked >= PING_SECONDS:
+            self._asked = now
+            self.send({"type": "ping"})
+
+    def end(self) -> None:
+        """End the gate for good."""
+        self._configuration = None
+        if self._process is not None:
+            self._selector.unregister(self._process)
+            self._process.kill()
+            self._process.close()
+            self._process = None

@@ -1,0 +1,47 @@
+"""A job's report as it stands when somebody asks: the journal so far, with an end put to it for the asking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any  # messages of host.channel
+
+from ebbgate.events.types import CommandEnded, Event, RunEnded
+from ebbgate.events.verdict import exit_code, verdict
+from ebbgate.report.annotations import to_annotations
+from ebbgate.report.interface import build_report
+from ebbgate.report.json_report import to_json
+from ebbgate.report.markdown import to_markdown
+from ebbgate.warden.job_request import JobRequest
+
+
+def ending(seconds: float, *, complete: bool, uninspected: int, dropped: int) -> tuple[Event, ...]:
+    """The events that close a record. complete: whether the gate's last records came before them."""
+    now = time.time()
+    return CommandEnded(0, False, seconds, now), RunEnded(complete, uninspected, dropped, now)
+
+
+def conclusion(
+    request: JobRequest, events: Sequence[Event], seconds: float, *, complete: bool, uninspected: int, dropped: int
+) -> dict[str, Any]:
+    """The answer to "verdict?": everything that the post step shows, and the code it ends with."""
+    known = [*events, *ending(seconds, complete=complete, uninspected=uninspected, dropped=dropped)]
+    found = verdict(known)
+    code = exit_code(
+        found,
+        mode=request.policy.mode,
+        command_code=0,
+        on_exfiltration=request.on_exfiltration,
+        on_blocked=request.on_blocked,
+    )
+    report = build_report(known, code)
+    return {
+        "type": "verdict",
+        "verdict": str(found),
+        "exit_code": code,
+        "blocked": sum(one.count for one in report.incidents if one.kind == "blocked"),
+        "report": to_json(report),
+        "summary": to_markdown(report),
+        "annotations": to_annotations(report),
+        "suggested": report.suggested or "",
+    }

@@ -1,0 +1,84 @@
+"""Which process holds a socket, in the machine's network namespace and in those that containers have."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import OrderedDict
+from pathlib import Path
+
+from ebbgate.host import netlink, processes
+from ebbgate.host.network_namespace import inside
+from ebbgate.warden.process_entry import Entry, Kind
+from ebbgate.warden.process_table import ProcessTable
+
+MAX_CACHED = 1024  # sockets whose owner is remembered
+MAX_NAMESPACES = 64  # with a socket of ours in each; a workload with more gets guesses for the oldest
+MAX_SCANNED = 20_000  # processes looked at for one socket
+
+
+class SocketOwners:
+    """Looks at the job's processes before the runner's and the machine's, newest first: a child that inherited a socket is
+    nearer to the act than its parent, and a socket that the job shares with somebody counts as the job's.
+    """
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+        self._machine = _namespace(os.getpid())
+        self._cache: OrderedDict[int, Entry] = OrderedDict()
+        self._sockets: OrderedDict[int, socket.socket] = OrderedDict()
+
+    def owner(self, inode: int) -> Entry | None:
+        """Who has the socket with this inode open now; None when nobody has (io_uring can hold one without a descriptor)."""
+        known = self._cache.get(inode)
+        if known is not None and not known.ended and processes.holds_socket(known.pid, inode):
+            return known
+        running = self._table.live()[:MAX_SCANNED]
+        job = [one for one in running if one.kind is Kind.JOB]
+        others = [one for one in running if one.kind is not Kind.JOB]
+        found = next((one for one in (*job, *others) if processes.holds_socket(one.pid, inode)), None)
+        if found is not None:
+            self._cache[inode] = found
+            if len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return found
+
+    def namespaces(self) -> dict[int, int]:
+        """Network namespaces of the job's processes besides the machine's: inode of the namespace, a pid in it. Newest first."""
+        found: dict[int, int] = {}
+        for entry in self._table.live():
+            if entry.kind is Kind.JOB:
+                space = _namespace(entry.pid)
+                if space not in (0, self._machine):
+                    found.setdefault(space, entry.pid)
+        for gone in self._sockets.keys() - found.keys():
+            self._sockets.pop(gone).close()  # an open socket keeps the namespace, and its interfaces, alive
+        return dict(list(found.items())[:MAX_NAMESPACES])
+
+    def diagnostics(self, space: int, pid: int) -> socket.socket | None:
+        """A sock_diag socket of a namespace; None when it is gone or may not be entered."""
+        known = self._sockets.get(space)
+        if known is not None:
+            return known
+        try:
+            made = inside(Path(f"/proc/{pid}/ns/net"), netlink.diagnostic_socket)
+        except OSError:
+            return None
+        self._sockets[space] = made
+        return made
+
+    def tick(self) -> None:
+        """Now and then: let go of namespaces that no process of the job is in any more."""
+        if self._sockets:
+            self.namespaces()
+
+    def close(self) -> None:
+        while self._sockets:
+            self._sockets.popitem()[1].close()
+
+
+def _namespace(pid: int) -> int:
+    try:
+        return int(os.readlink(f"/proc/{pid}/ns/net").strip("net:[]"))
+    except (OSError, ValueError):
+        return 0
