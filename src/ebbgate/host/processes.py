@@ -127,6 +127,14 @@ def image(pid: int) -> Image | None:
         return None if name is None else Image(name.decode(errors="replace").strip(), arguments)
 
 
+def exe(pid: int) -> str:
+    """Path of a process' program; "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
     """The wanted variables of a process' environment as its program found it; empty when it is gone."""
     found: dict[str, str] = {}
