@@ -47,6 +47,25 @@ def cover(doors: Doors, *, uid: int, gid: int, as_root: bool) -> None:
         os.close(descriptor)
 
 
+def working_directory() -> str:
+    """The working directory's real path; "/" when it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
+
+
+def enter_again(directory: str, covers: tuple[str, ...]) -> None:
+    """Go to the working directory by its path. A process that stood below a cover when it was laid still stands below it,
+    and what is there can be reached by relative names. Where the cover has no such directory, the root takes its place.
+    """
+    try:
+        os.chdir(directory)
+    except OSError:
+        if any(f"{directory}/".startswith(f"{cover}/") for cover in (*covers, "/proc")):
+            os.chdir("/")
+
+
 def _empty_file() -> str:
     """Something that is no socket: connecting to it is refused, executing or reading it gives nothing."""
     return "/dev/null"
