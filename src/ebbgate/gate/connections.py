@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ebbgate.events.types import Defect, Origin
+from ebbgate.policy.observation import Decision
 
 if TYPE_CHECKING:
     from ebbgate.gate.draft import Draft
@@ -37,6 +38,7 @@ class GateConnection:
     names: tuple[str, ...]
     origin: asyncio.Future[Origin]
     server_name: str | None = None
+    name_decision: Decision | None = None
     has_server_name: bool = False
     passthrough: bool = False
     refused: bool = False

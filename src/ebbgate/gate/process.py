@@ -80,6 +80,10 @@ class Gate:
         if isinstance(problem, Exception):
             self.reporter.event(boundary.defect(component, "crash", problem))
 
+    def _layers_crashed(self, client_id: str, problem: BaseException) -> None:
+        self._crashed("layers", problem)
+        self.context.connections.refuse_connection(client_id)
+
     async def serve(self, sockets: dict[str, socket.socket]) -> None:
         """Accept on the sockets that were made inside the enclosure."""
         for one in sockets.values():
@@ -88,7 +92,7 @@ class Gate:
         def named(*names: str) -> list[socket.socket]:
             return [sockets[name] for name in names if name in sockets]
 
-        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce)
+        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
 
     def announce(self) -> None:
