@@ -36,7 +36,7 @@ _WEBSOCKET = [
     "with c.connect('wss://api.example.com:443/ws') as s:\n"
     "    s.send('payload')\n    print(s.recv(timeout=5))",
 ]
-_HANGS_UP = ["curl", "-sS", "--cacert", "/dev/null", "https://api.example.com/"]
+_HANGS_UP = ["sh", "-c", "curl -sS --cacert $WORLD/ca.pem https://api.example.com/"]
 # What makes each hook run, if not an ordinary request.
 TRIGGERS = {
     "tls_failed_client": _HANGS_UP,

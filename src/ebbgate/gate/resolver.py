@@ -8,6 +8,7 @@ judged, explained and scanned. Nothing that is denied is ever forwarded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 
@@ -34,7 +35,11 @@ from ebbgate.secrets.finding import Carrier, Place
 
 TTL = 30  # seconds; as long as the directory's cache
 UPSTREAM_TIMEOUT = 8.0  # seconds, below the 10 that most stub resolvers wait in all
-MAX_IN_FLIGHT = 512  # questions being answered at once; more are dropped, as an overloaded server would
+MAX_AT_ONCE = 256  # datagrams read in one turn
+MAX_DATAGRAM = 4096  # bytes of a question; EDNS clients announce up to that
+RECEIVE_BUFFER = 1 << 20  # bytes; the kernel gives what it allows, twice 212,992 by default
+UDP_ANSWER = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
+MAX_IN_FLIGHT = 2048  # questions being answered at once; more are dropped, as an overloaded server would
 MAX_TCP_SECONDS = 30.0
 MAX_RECORDED = 4000  # questions journalled one by one; beyond it only counted, except for those that carry a secret
 # HTTPS and SVCB records advertise HTTP/3 and encrypted server names: neither can be used here, so there are none.
@@ -50,7 +55,6 @@ class Resolver:
     def __init__(self, context: GateContext, nonce: str) -> None:
         self._context = context
         self._nonce = nonce
-        self._in_flight = 0
         self._recorded: set[tuple[str, str, str]] = set()
         self._count = 0
         self._upstream = _system_resolver()
@@ -61,23 +65,28 @@ class Resolver:
         loop = asyncio.get_running_loop()
         for one in datagrams:
             one.setblocking(False)
-            await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            loop.add_reader(one, self._read_datagrams, one)
         for one in streams:
             await asyncio.start_server(self._serve_stream, sock=one)
 
-    def datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
-        """A question over UDP."""
-        if self._in_flight >= MAX_IN_FLIGHT:
-            return
-        task = asyncio.get_running_loop().create_task(self._answer_datagram(transport, data, peer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _read_datagrams(self, end: socket.socket) -> None:
+        """Questions over UDP, many at a time: asyncio's own transport reads one while everything else has its turn."""
+        for _ in range(MAX_AT_ONCE):
+            try:
+                data, peer = end.recvfrom(MAX_DATAGRAM)
+            except OSError:
+                return
+            if len(self._tasks) < MAX_IN_FLIGHT:
+                task = asyncio.get_running_loop().create_task(self._answer_datagram(end, data, peer))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    async def _answer_datagram(self, transport: asyncio.DatagramTransport, data: bytes, peer: tuple[str, int]) -> None:
+    async def _answer_datagram(self, end: socket.socket, data: bytes, peer: tuple[str, int]) -> None:
         answer = await self.respond(data, "udp", (peer[0], peer[1]), "")
-        if answer is not None and not transport.is_closing():
-            limit = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
-            transport.sendto(_wire(answer, limit), peer)
+        if answer is not None:
+            with contextlib.suppress(OSError):  # full, or nobody there any more: as if lost on the way
+                end.sendto(_wire(answer, UDP_ANSWER), peer)
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -99,7 +108,6 @@ class Resolver:
 
     async def respond(self, data: bytes, transport: str, peer: tuple[str, int], server: str) -> dns.message.Message | None:
         """The answer to one question in wire format; None when it is not worth one."""
-        self._in_flight += 1
         try:
             query = dns.message.from_wire(data, ignore_trailing=True)
             if query.flags & dns.flags.QR or len(query.question) != 1:
@@ -110,8 +118,6 @@ class Resolver:
         except Exception as problem:
             self._context.connections.report_defect(boundary.defect("Resolver", "respond", problem))
             return None
-        finally:
-            self._in_flight -= 1
 
     async def _respond_to(
         self, query: dns.message.Message, transport: str, peer: tuple[str, int], server: str
@@ -243,19 +249,6 @@ class Resolver:
             )
 
         reporter.later(origin, send)
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, resolver: Resolver) -> None:
-        self._resolver = resolver
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # a datagram endpoint has a datagram transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if self._transport is not None:
-            self._resolver.datagram(self._transport, data, addr)
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:
