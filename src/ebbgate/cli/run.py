@@ -29,7 +29,9 @@ class OnExfiltration(StrEnum):
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND", help="The command to run, with its arguments.", show_default=False)],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND", help="The command to run, with its arguments.", show_default=False)
+    ],
     policy: Annotated[Path | None, typer.Option(help="Policy file.", metavar="FILE")] = None,
     job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
     mode: Annotated[Mode | None, typer.Option(help="enforce (default) or audit.", show_default=False)] = None,

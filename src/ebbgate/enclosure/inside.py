@@ -118,6 +118,7 @@ class Inside:
             masks.protect(installation.protected_paths(), *installation.standard_library())
             masks.cover(self._doors, uid=self._uid, gid=self._gid, as_root=self._root)
             masks.resolver_configuration(self._nameservers(), resolver)
+            masks.name_sources()
             masks.enter_again(self._directory, self._doors.directories)
         except OSError as problem:
             raise platform_limits.step_refused(problem) from None

@@ -35,10 +35,11 @@ class Directory:
     """One run's view of names. Bounded; lives in the gate.
 
     carries_secret: whether a name must never be asked of the world, whoever wants to know it and whatever allows it.
+    trustworthy: whether the machine's own resolver still answers from what it answered from at the start.
     """
 
-    def __init__(self, carries_secret: Callable[[str], bool]) -> None:
-        self._carries_secret = carries_secret
+    def __init__(self, carries_secret: Callable[[str], bool], trustworthy: Callable[[], bool]) -> None:
+        self._carries_secret, self._trustworthy = carries_secret, trustworthy
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Answer]] = {}
         self._handed: dict[str, dict[str, None]] = {}
@@ -52,7 +53,7 @@ class Directory:
         known = self._answers.get(name)
         if known is not None and known.until > time.monotonic():
             return known.addresses
-        if self._carries_secret(name):
+        if self._carries_secret(name) or not self._trustworthy():
             return ()
         task = self._pending.get(name)
         if task is None:
@@ -66,6 +67,8 @@ class Directory:
         try:
             found = await asyncio.wait_for(loop.run_in_executor(None, _system_lookup, name), RESOLVE_TIMEOUT)
         except (OSError, TimeoutError, UnicodeError):
+            found = ()
+        if not self._trustworthy():
             found = ()
         seconds = CACHE_SECONDS if found else NEGATIVE_CACHE_SECONDS
         answer = Answer(found, time.monotonic() + seconds)

@@ -15,10 +15,12 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 
 from ebbgate.events.publish import printable, publishable_host
+from ebbgate.events.types import Tampering
 from ebbgate.gate import boundary, engine
 from ebbgate.gate.authority import new_authority
 from ebbgate.gate.configuration import GateConfiguration
@@ -36,6 +38,7 @@ from ebbgate.gate.reporter import Reporter, origin_from
 from ebbgate.gate.resolver import Resolver
 from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
+from ebbgate.host.name_sources import NameSources, load_name_services
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -63,14 +66,17 @@ class Gate:
             return printable(scanner.redact(text), MAX_TEXT)
 
         self.reporter = Reporter(writer, publish_host, publish)
+        self._sources, self._sources_reported = NameSources(), False
+        load_name_services()
+        self._roots = Path(configuration.system_bundle).read_bytes()
         self.authority = new_authority(f"Ebbgate run {secrets.token_hex(4)}")
-        self.engine = engine.Engine(self.authority, Path(configuration.system_bundle), self._crashed)
+        self.engine = engine.Engine(self.authority, _kept(self._roots), self._crashed)
         connections = Connections(self.engine.abort, self.reporter.event)
 
         def carries_secret(name: str) -> bool:
             return configuration.enforce and bool(scanner.scan_labels(name, Place(Carrier.DNS)).findings)
 
-        directory = Directory(carries_secret)
+        directory = Directory(carries_secret, self._names_are_trustworthy)
         self.context = GateContext(configuration.policy, configuration.enforce, scanner, directory, connections, self.reporter)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
@@ -79,6 +85,15 @@ class Gate:
     def _crashed(self, component: str, problem: BaseException) -> None:
         if isinstance(problem, Exception):
             self.reporter.event(boundary.defect(component, "crash", problem))
+
+    def _names_are_trustworthy(self) -> bool:
+        """Only where the workload could write to the files: elsewhere a change is somebody else's, and rightful."""
+        if os.geteuid() != 0 or self._sources.intact():
+            return True
+        if not self._sources_reported:
+            self._sources_reported = True
+            self.reporter.event(Tampering(f"{self._sources.changed} was changed while the command ran", time=time.time()))
+        return False
 
     def _layers_crashed(self, client_id: str, problem: BaseException) -> None:
         self._crashed("layers", problem)
@@ -97,7 +112,7 @@ class Gate:
 
     def announce(self) -> None:
         """Tell the warden that the gate stands, and what the workload has to trust."""
-        files = self.authority.trust_files(Path(self._configuration.system_bundle).read_bytes())
+        files = self.authority.trust_files(self._roots)
         self.reporter.send(
             {
                 "type": "ready",
@@ -123,6 +138,13 @@ class Gate:
             }
         )
         await self.reporter.drain()
+
+
+def _kept(roots: bytes) -> Path:
+    """The trusted roots in memory: the file they came from may be the workload's to write to, and is read for each dial."""
+    descriptor = os.memfd_create("roots")
+    os.write(descriptor, roots)
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socket], control: socket.socket) -> None:
