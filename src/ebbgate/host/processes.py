@@ -73,7 +73,10 @@ def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, pr
         program = os.readlink(base / "exe")
     except OSError:
         program = name
-    arguments = [redact(one.decode(errors="replace")) for one in raw.rstrip(b"\0").split(b"\0")]
+    words = raw.rstrip(b"\0").split(b"\0")
+    if len(raw) == MAX_ARGUMENTS and not raw.endswith(b"\0"):
+        words[-1] = "…".encode()  # cut off: half a secret is not recognised as one
+    arguments = [redact(one.decode(errors="replace")) for one in words]
     return Process(pid, redact(program), " ".join(arguments), certain)
 
 
