@@ -31,7 +31,7 @@ def reference() -> str:
     parts += _doors()
     names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
     parts += ["## Variables set for the command\n", "To the bundle of the system's roots and the run's authority:\n", names]
-    parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_NATIVE_TLS`, `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
+    parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
     return "\n".join(parts)
 
 

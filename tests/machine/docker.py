@@ -46,7 +46,7 @@ def start_docker(machine: Machine, *options: str, timeout: float = 60) -> None:
         "--pidfile",
         "/run/docker.pid",
     ]
-    groups = ["--group", "docker", "--cgroup-parent", f"/{machine.name}/docker", "--exec-opt", "native.cgroupdriver=cgroupfs"]
+    groups = ["--group", "docker", "--exec-opt", "native.cgroupdriver=cgroupfs"]
     command = ["dockerd", *places, *groups, *runtime, *options]
     daemon = machine.popen(["sh", "-c", f'exec "$@" >>{LOG} 2>&1', "sh", *command], user="root", cwd="/")
     deadline = time.monotonic() + timeout

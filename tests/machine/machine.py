@@ -30,9 +30,11 @@ from tests.world.internet import World
 
 ADDRESS, ADDRESS6 = "192.0.2.2", "2001:db8:1::2"  # documentation ranges (RFC 5737, RFC 3849)
 GATEWAY, GATEWAY6 = "192.0.2.1", "2001:db8:1::1"
+NAMESPACES = {"net": "net", "cgroup": "cgroup", "mnt": "mount"}  # as the kernel calls them: as nsenter(1) does; mounts last
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# $1: cgroup, $2: directory; the command follows. What is started keeps its process id from the call to the command.
-_ENTER = 'echo $$ >"/sys/fs/cgroup/$1/cgroup.procs" && cd "$2" && shift 2 && unset OLDPWD && exec "$@"'
+_GROUP = "/system.slice/hosted-compute-agent.service"
+# $1: control group, $2: directory; the command follows. What is started keeps its process id from the call to the command.
+_ENTER = 'echo $$ >"/sys/fs/cgroup$1/cgroup.procs" && cd "$2" && shift 2 && unset OLDPWD && exec "$@"'
 
 
 class Machine:
@@ -81,38 +83,33 @@ class Machine:
     def inside[T](self, function: Callable[[], T]) -> T:
         """Call a function in a thread that is inside, as root: for files, sockets and netlink. Not for starting processes."""
         result: list[T] = []
-        net, mnt = (os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in (self.netns_path, self.mntns_path))
 
         def entered() -> None:
             os.unshare(os.CLONE_FS)  # a thread that shares its root directory may not change it
-            os.setns(net, os.CLONE_NEWNET)
-            os.setns(mnt, os.CLONE_NEWNS)
+            for one in opened:
+                os.setns(one)
             result.append(function())
 
-        try:
+        with contextlib.ExitStack() as stack:
+            opened = [os.open(f"/proc/{self.holder}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in NAMESPACES]
+            for one in opened:
+                stack.callback(os.close, one)
             self.world.namespace._in_thread(entered)
-        finally:
-            os.close(net)
-            os.close(mnt)
         return result[0]
 
     def popen(self, command: list[str], *, user: str = RUNNER, env: dict[str, str] | None = None, cwd: str = CHECKOUT, **options):
         """``subprocess.Popen`` of a command inside; its ``pid`` is the command's own. ``env`` is added to the user's."""
         switch = [] if user == "root" else ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"]
-        enter = ["nsenter", f"--net={self.netns_path}", f"--mount={self.mntns_path}", "--", "sh", "-c", _ENTER, "sh"]
+        kinds = [f"--{kind}" for kind in NAMESPACES.values()]
+        enter = ["nsenter", f"--target={self.holder}", *kinds, "--", "sh", "-c", _ENTER, "sh"]
         options.setdefault("start_new_session", True)
-        command = [*enter, self.name, cwd, *switch, *command]
+        command = [*enter, _GROUP, cwd, *switch, *command]
         self._started.append(subprocess.Popen(command, env=self.environment(user, env), cwd="/", **options))
         return self._started[-1]
 
     def environment(self, user: str = RUNNER, extra: dict[str, str] | None = None) -> dict[str, str]:
-        own = {
-            "PATH": PATH,
-            "LANG": "C.UTF-8",
-            "HOME": "/root" if user == "root" else f"/home/{user}",
-            "USER": user,
-            "LOGNAME": user,
-        }
+        home = "/root" if user == "root" else f"/home/{user}"
+        own = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": home, "USER": user, "LOGNAME": user}
         return {**own, "SHELL": "/bin/bash", **(extra or {})}
 
     def run(self, command: list[str], *, timeout: float = 60, input: bytes = b"", **options) -> Outcome:  # noqa: A002 (as subprocess.run)
@@ -162,10 +159,10 @@ class Machine:
         }
 
     def processes(self) -> list[int]:
-        """Processes in its namespaces (the holder apart) and, of containers too, in its cgroup."""
+        """Processes in its namespaces (the holder apart) and, of containers too, in its control groups."""
         found = {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._inodes & set(_namespaces(pid))}
         with contextlib.suppress(OSError):
-            for file in (self.root / "sys/fs/cgroup" / self.name).rglob("cgroup.procs"):
+            for file in (self.root / "sys/fs/cgroup").rglob("cgroup.procs"):
                 found |= {int(line) for line in file.read_text().split()}
         return sorted(found - {self.holder, os.getpid()})
 
@@ -194,11 +191,13 @@ class Machine:
                 time.sleep(0.01)
         holder.stdin.close()
         try:
-            holder.wait(20)
+            code = holder.wait(60)
         finally:
             holder.kill()
             holder.wait()
             holder.stdout.close()
+        if code and hasattr(self, "_inodes"):
+            raise RuntimeError(f"the control groups of {self.name} could not be taken away")
 
     def _connect(self) -> None:
         here = [f"link add wire type veth peer name eth0 netns {self.holder}", f"addr add {GATEWAY}/24 dev wire"]

@@ -6,16 +6,25 @@
 #
 #   /                 overlay: lower = the real root, upper = tmpfs     /run /tmp /home/runner /dev/shm    tmpfs
 #   /sys              of the machine's network namespace                /var/lib/docker, containerd        tmpfs
-#   /sys/fs/cgroup    cgroup2 alone, as a runner has it                 /proc/sys       read-only, but for net (namespaced)
+#   /sys/fs/cgroup    cgroup2 alone, as a runner has it; its root is a group of the real one, by a control group namespace
+#   /proc/sys         read-only, but for net, which is the network namespace's
 set -eu
-name=$1
-shift
-cgroup=/sys/fs/cgroup/$name
 new=/mnt/root
 
-mount -t tmpfs -o mode=755 machine /mnt
-mkdir /mnt/upper /mnt/work "$new"
-mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work machine "$new"
+if [ "$1" != --grouped ]; then
+  mount -t tmpfs -o mode=755 machine /mnt
+  mkdir /mnt/upper /mnt/work "$new" /mnt/cgroup
+  mount -t cgroup2 cgroup2 /mnt/cgroup
+  mkdir "/mnt/cgroup/$1"
+  # The way back for this shell, which outlives the group: open, because no path leads out of the namespace.
+  exec 9>"/mnt/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/cgroup.procs"
+  echo $$ >"/mnt/cgroup/$1/cgroup.procs"
+  exec unshare --cgroup sh "$0" --grouped "$@"
+fi
+name=$2
+shift 2
+
+mount -t overlay -o index=on,nfs_export=on,lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work machine "$new"
 mount -t proc proc "$new/proc"
 mount -t sysfs sysfs "$new/sys"
 mount --rbind /dev "$new/dev"
@@ -24,6 +33,7 @@ for directory in run:755 tmp:1777 dev/shm:1777 home/runner:755 var/lib/docker:71
   mount -t tmpfs -o "mode=${directory#*:}" machine "$new/${directory%:*}"
 done
 mount -t cgroup2 cgroup2 "$new/sys/fs/cgroup"
+mkdir -p "$new/sys/fs/cgroup/system.slice/hosted-compute-agent.service" # where GitHub's runner and all its steps are
 mount --bind "$new/proc/sys" "$new/proc/sys"
 mount --bind "$new/proc/sys/net" "$new/proc/sys/net"
 mount -o remount,bind,ro "$new/proc/sys" # which leaves the mount below it writable
@@ -45,16 +55,17 @@ done
 
 cd "$new"
 pivot_root . mnt
-cd /
+cd /mnt/mnt/cgroup # the real one: from here on this shell's directory alone
 umount -l /mnt
-mkdir "$cgroup"
+echo $$ >&9
+exec 9>&-
 echo ready
 
 while read -r _; do :; done
-echo 1 >"$cgroup/cgroup.kill"
-for _ in $(seq 200); do
-  find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
-  [ -d "$cgroup" ] || exit 0
+echo 1 >"$name/cgroup.kill"
+for _ in $(seq 600); do
+  find "$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
+  [ -d "$name" ] || exit 0
   sleep 0.05
 done
 exit 1

@@ -95,7 +95,7 @@ def test_process_ids_are_the_real_ones(machine: Machine) -> None:
         assert int(process.stdout.readline()) == process.pid
     assert process.pid in machine.processes()
     assert Path(f"/proc/{process.pid}/ns/net").stat().st_ino == machine.netns_path.stat().st_ino
-    assert f"0::/{machine.name}\n" in Path(f"/proc/{process.pid}/cgroup").read_text()
+    assert f"0::/{machine.name}/system.slice/hosted-compute-agent.service\n" in Path(f"/proc/{process.pid}/cgroup").read_text()
     process.kill()
     process.wait()
 
@@ -108,7 +108,17 @@ def test_functions_run_inside(machine: Machine) -> None:
 
 def test_the_systems_control_group_tree_is_the_unified_one(machine: Machine) -> None:
     assert machine.run(["stat", "-f", "-c", "%T", "/sys/fs/cgroup"]).stdout == "cgroup2fs\n"
-    assert machine.run(["mkdir", f"/sys/fs/cgroup/{machine.name}/below"], user="root").code == 0
+    assert "0::/system.slice/hosted-compute-agent.service\n" in machine.run(["cat", "/proc/self/cgroup"]).stdout
+    assert machine.run(["mkdir", "/sys/fs/cgroup/below"], user="root").code == 0
+    assert machine.name in [path.parent.name for path in Path("/sys/fs/cgroup").rglob("below")]
+    rule = 'socket cgroupv2 level 1 "below" counter'
+    added = machine.sh(f"nft 'table inet t {{ chain c {{ type filter hook output priority 0; {rule}; }}; }}'", user="root")
+    assert added.code == 0, added.stderr
+    machine.sh(
+        "ping -c 1 192.0.2.1; echo $$ >/sys/fs/cgroup/below/cgroup.procs; curl -sS http://198.51.100.9/ --max-time 0.1 || true",
+        user="root",
+    )
+    assert "packets 1 " in machine.run(["nft", "list", "table", "inet", "t"], user="root").stdout
 
 
 def test_only_the_networks_kernel_settings_can_be_changed(machine: Machine) -> None:

@@ -39,7 +39,8 @@ class NetworkNamespace:
         os.unshare(os.CLONE_NEWNET)
         self.fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         lines = ["link set lo up", "link add name out type veth peer name far", "link set out up", "link set far up"]
-        lines += [f"addr add {one}/{128 if ':' in one else 32} dev lo" for one in ADDRESSES]
+        # nodad: an address is usable at once, not when the kernel has found time to see that nobody else has it
+        lines += [f"addr add {one}{'/128' if ':' in one else '/32'} dev lo{' nodad' if ':' in one else ''}" for one in ADDRESSES]
         lines += ["route add default dev out", "-6 route add default dev out"]
         lines = [line for line in lines if not line.startswith("-6")]
         subprocess.run(["ip", "-batch", "-"], input="\n".join(lines).encode(), check=True)

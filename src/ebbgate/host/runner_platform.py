@@ -23,20 +23,22 @@ DYNAMIC_UIDS = range(61184, 65520)
 GATE_CGROUP = "ebbgate"
 _CAP_SYS_ADMIN = 21
 _INSTEAD = "for one command there: ebbgate run -- COMMAND"
-# Each line is one expression that the rules of the enclosure are made of; asked with nft --check, which changes nothing.
+_OUTPUT, _NAT = "type filter hook output priority 0", "type nat hook output priority -100"
+# What the rules of the enclosure are made of: (chain, rule). Asked with nft --check, which changes nothing.
 _RULES = {
-    "redirect in family inet": "chain a {{ type nat hook output priority -100; meta l4proto tcp redirect to :9 }}",
-    "socket owners": "chain b {{ type filter hook output priority 0; meta skuid 0 accept }}",
-    "log groups": "chain c {{ type filter hook output priority 0; log group 1 snaplen 64 }}",
-    "icmpx rejects": "chain d {{ type filter hook output priority 0; reject with icmpx type admin-prohibited }}",
-    "fib": "chain e {{ type filter hook output priority 0; fib daddr type local accept }}",
-    "forward": "chain f {{ type filter hook forward priority 0; policy drop; }}",
-    "prerouting nat": "chain g {{ type nat hook prerouting priority -100; meta l4proto tcp redirect to :9 }}",
+    "redirect in family inet": (_NAT, "meta l4proto tcp redirect to :9"),
+    "redirect of forwarded packets": ("type nat hook prerouting priority -100", "meta l4proto tcp redirect to :9"),
+    "forward": ("type filter hook forward priority 0", "drop"),
+    "socket owners": (_OUTPUT, "meta skuid 0 accept"),
+    "log groups": (_OUTPUT, "log group 1 snaplen 64"),
+    "icmpx rejects": (_OUTPUT, "reject with icmpx type admin-prohibited"),
+    "fib": (_OUTPUT, "fib daddr type local accept"),
 }
+# Pieces without which the enclosure stands too, less firmly; table flags have no chain.
 _OPTIONAL_RULES = {
-    "owner": "flags owner;",
-    "persist": "flags owner, persist;",
-    "cgroup": 'chain h {{ type filter hook output priority 0; socket cgroupv2 level 1 "{cgroup}" accept }}',
+    "owner": ("", "flags owner"),
+    "persist": ("", "flags owner, persist"),
+    "cgroup": (_OUTPUT, 'socket cgroupv2 level 1 "{cgroup}" accept'),
 }
 
 
@@ -98,14 +100,19 @@ def examine(
     )
 
 
-def missing_rules(wanted: Mapping[str, str] = _OPTIONAL_RULES, *, nft: str) -> tuple[str, ...]:
+def missing_rules(wanted: Mapping[str, tuple[str, str]] = _OPTIONAL_RULES, *, nft: str) -> tuple[str, ...]:
     """Which of these pieces nft or the kernel refuse, in the calling thread's network namespace. Nothing is changed."""
     there = _existing_cgroup()
     return tuple(
         name
-        for name, piece in wanted.items()
-        if (name == "cgroup" and not there) or not _accepts(nft, f"table inet ebbgate_check {{ {piece.format(cgroup=there)} }}")
+        for name, (chain, rule) in wanted.items()
+        if (name == "cgroup" and not there) or not _accepts(nft, _table(chain, rule.replace("{cgroup}", there)))
     )
+
+
+def _table(chain: str, rule: str) -> str:
+    body = f"chain c {{\n{chain}\n{rule}\n}}" if chain else rule
+    return f"table inet ebbgate_check {{\n{body}\n}}\n"
 
 
 def _accepts(nft: str, ruleset: str) -> bool:
@@ -173,7 +180,7 @@ def _kernel(release: str) -> tuple[int, int]:
 def _cgroup_mount(proc: Path) -> str:
     """Where the unified hierarchy is mounted, "" when it is not. The one at the usual place is taken if there are more."""
     try:
-        lines = (proc / "self/mountinfo").read_text(errors="surrogateescape").splitlines()
+        lines = (proc / "thread-self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return ""
     fields = [line.partition(" - ") for line in lines]

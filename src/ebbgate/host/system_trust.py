@@ -5,12 +5,14 @@ Distributions keep a directory for local authorities and a program that makes bu
 package put a hook. The program is run, by its absolute path. Where there is none, the certificate is appended to the bundle
 itself. Installed means found in the bundle, not that a program said so.
 
-An authority of an earlier run under the same name would stay in Java's store and in the directory of hashed names, since
-the programs look at names, not at content; so it is removed first.
+Debian's program looks at names, not at content, and forgets only what its configuration tells it to: an authority of an
+earlier run under the same name would stay in Java's store and in the directory of hashed names. So each has a name of its
+own, and taking one away includes the links and telling the hooks.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -21,7 +23,8 @@ from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host.runner_identity import CLEAN_ENVIRONMENT
 from ebbgate.host.trust import MAX_BUNDLE, SYSTEM_BUNDLES
 
-NAME = "ebbgate.crt"
+PREFIX = "ebbgate-"
+_CERTS, _HOOKS = "etc/ssl/certs", "etc/ca-certificates/update.d"  # Debian's
 _SECONDS = 60.0
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -82,9 +85,9 @@ def install(ca_pem: bytes, *, root: Path = Path("/")) -> Installed:
     """
     system = _distribution(root)
     bundle = _bundle(system, root)
-    anchor = root / system.anchors / NAME if system else None
+    anchor = root / system.anchors / f"{PREFIX}{_fingerprint(ca_pem)}.crt" if system else None
     try:
-        if anchor is not None and anchor.exists() and _bodies(anchor.read_bytes()) != _bodies(ca_pem):
+        if system is not None and anchor is not None and set(_anchors(system, root)) - {anchor}:
             remove(root=root)
         by = "appended"
         if system is not None and anchor is not None:
@@ -109,20 +112,49 @@ def verify(ca_pem: bytes, *, root: Path = Path("/")) -> None:
 def remove(*, root: Path = Path("/")) -> bool:
     """Take the authority away again; False when there was none. PlatformError when the store cannot be changed."""
     system = _distribution(root)
-    if system is None:
+    anchors = _anchors(system, root) if system else []
+    if system is None or not anchors:
         return False
-    anchor, bundle = root / system.anchors / NAME, _bundle(system, root)
+    bundle = _bundle(system, root)
     try:
-        ca_pem = anchor.read_bytes()
-        anchor.unlink()
+        ours = [anchor.read_bytes() for anchor in anchors]
+        for anchor in anchors:
+            anchor.unlink()
+        gone = [link for anchor in anchors for link in _unlink(anchor.stem, root)]
         _update(system, root)
-        if _holds(bundle, ca_pem):
-            _write(bundle, _without(bundle.read_bytes(), ca_pem))
-    except FileNotFoundError:
-        return False
+        _tell_hooks(gone, root)
+        if any(_holds(bundle, one) for one in ours):
+            _write(bundle, _without(bundle.read_bytes(), b"".join(ours)))
     except OSError as problem:
         raise PlatformError("the system's trust store could not be changed", str(problem)[:300], "run as root") from None
     return True
+
+
+def _anchors(system: Distribution, root: Path) -> list[Path]:
+    """Authorities that runs have left or made."""
+    return sorted((root / system.anchors).glob(f"{PREFIX}*.crt"))
+
+
+def _unlink(name: str, root: Path) -> list[Path]:
+    """Remove Debian's links to a certificate, the one with the hashed name too. Returns the one that hooks know."""
+    certs, known = root / _CERTS, root / _CERTS / f"{name}.pem"
+    if not known.is_symlink():
+        return []
+    with os.scandir(certs) as entries:
+        links = [entry.path for entry in entries if entry.is_symlink() and os.readlink(entry.path) == known.name]
+    for link in (*links, str(known)):
+        os.unlink(link)
+    return [known]
+
+
+def _tell_hooks(gone: list[Path], root: Path) -> None:
+    """What update-ca-certificates would tell its hooks, had it noticed."""
+    if not gone or root != Path("/"):
+        return
+    lines = "".join(f"-{path}\n" for path in gone).encode()
+    for hook in sorted((root / _HOOKS).glob("*")):
+        if os.access(hook, os.X_OK):
+            _run([str(hook)], lines)
 
 
 def _distribution(root: Path) -> Distribution | None:
@@ -149,19 +181,18 @@ def _update(system: Distribution, root: Path) -> str:
         if not program.is_file() or b"--localcertsdir" not in program.read_bytes():
             return ""  # it would change this machine's store, not the tree's
         arguments += _inside(root)
+    return str(program) if _run([str(program), *arguments]) else ""
+
+
+def _run(command: list[str], given: bytes = b"") -> bool:
+    """Whether a program of the distribution did its work."""
     try:
         done = subprocess.run(  # noqa: S603
-            [str(program), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=CLEAN_ENVIRONMENT,
-            cwd="/",
-            timeout=_SECONDS,
-            check=False,
+            command, input=given, capture_output=True, env=CLEAN_ENVIRONMENT, cwd="/", timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return str(program) if done.returncode == 0 else ""
+        return False
+    return done.returncode == 0
 
 
 def _inside(root: Path) -> list[str]:
@@ -185,6 +216,10 @@ def _holds(bundle: Path, ca_pem: bytes) -> bool:
         return False
     wanted = _bodies(ca_pem)
     return bool(wanted) and wanted <= _bodies(text)
+
+
+def _fingerprint(ca_pem: bytes) -> str:
+    return hashlib.sha256(b"".join(sorted(_bodies(ca_pem)))).hexdigest()[:12]
 
 
 def _bodies(pem: bytes) -> set[bytes]:

@@ -26,7 +26,12 @@ JAVA_STORES = ("/etc/ssl/certs/java/cacerts", "/etc/pki/java/cacerts")
 JAVA_PASSWORD = "changeit"  # noqa: S105 - the documented default of every JDK's cacerts; protects nothing
 MAX_BUNDLE = 16 << 20
 
-# Variable -> who reads it. All are set to the bundle's path.
+# Variable -> who reads it. All are set to the bundle's path. Left alone on purpose:
+#   SSL_CERT_DIR    OpenSSL, Go and uv look there as well as into SSL_CERT_FILE, so a value of the user's does no harm
+#   UV_NATIVE_TLS   uv reads SSL_CERT_FILE in every version; since 0.11 it prints a warning about the old variable each time
+#   Bun, Deno       follow NODE_EXTRA_CA_CERTS and DENO_CERT; poetry, twine, Azure's CLI follow REQUESTS_CA_BUNDLE; helm,
+#                   terraform, gh (Go), rustup, pixi (rustls) and .NET follow SSL_CERT_FILE
+#   Chromium        and Electron have no variable: they read the user's NSS database. Dart and wget read the system's bundle
 BUNDLE_VARIABLES = (
     "SSL_CERT_FILE",  # OpenSSL, Go, rustls-native-certs, uv, Ruby, PHP
     "REQUESTS_CA_BUNDLE",  # Python requests
@@ -42,6 +47,7 @@ BUNDLE_VARIABLES = (
     "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",  # gcloud
     "HEX_CACERTS_PATH",  # Elixir's hex
     "NIX_SSL_CERT_FILE",  # Nix
+    "SYSTEM_CERTIFICATE_PATH",  # Haskell's x509-system: stack, cabal (docs.haskellstack.org, FAQ)
     "npm_config_cafile",  # npm, yarn 1
     "YARN_HTTPS_CA_FILE_PATH",  # yarn 2+
     "BUNDLE_SSL_CA_CERT",  # Bundler
@@ -78,7 +84,7 @@ def system_bundle(environ: Mapping[str, str]) -> str:
 def variables(environ: Mapping[str, str], bundle: str, java_store: str) -> dict[str, str]:
     """The variables to set for the command so that its clients trust the run's CA."""
     changed = dict.fromkeys(BUNDLE_VARIABLES, bundle)
-    changed |= {"UV_NATIVE_TLS": "true", "UV_SYSTEM_CERTS": "true", "NODE_USE_SYSTEM_CA": "1"}
+    changed |= {"UV_SYSTEM_CERTS": "true", "NODE_USE_SYSTEM_CA": "1"}
     java = f"-Djavax.net.ssl.trustStore={java_store} -Djavax.net.ssl.trustStorePassword={JAVA_PASSWORD}"
     changed["JAVA_TOOL_OPTIONS"] = " ".join(part for part in (environ.get("JAVA_TOOL_OPTIONS", ""), java) if part)
     return changed

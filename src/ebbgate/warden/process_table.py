@@ -238,10 +238,12 @@ class ProcessTable:
             if pid not in births or abs(births[pid].started - entry.since) > SAME_START_NS:
                 self._end(entry)
         for pid in sorted(births, key=lambda one: (births[one].started, one)):
+            # Arguments lie in the process' own memory, which it can have lead into a file system of its own that never
+            # answers; they are read right after exec, or when there is a reason.
             known = self._pids.get(pid)
             if known is None or known.ended:
                 self._adopt(pid)
-            else:
+            elif known.program.image is None or processes.exe(pid) != known.program.image.exe:
                 known.program = Program(processes.image(pid))
 
     def _adopt(self, pid: int) -> Entry | None:

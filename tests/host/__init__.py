@@ -1,0 +1,1 @@
+"""Linux, one thing a file: tried on machines and namespaces that the tests make."""
