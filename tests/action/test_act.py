@@ -57,7 +57,14 @@ def ghost_action(mode: str, secret: str) -> tuple[str, dict[str, str]]:
     workflow = yaml.load(GHOST_ACTION, Loader=yaml.BaseLoader)
     steps = workflow["jobs"]["send-secrets"]["steps"]
     env = {f"EBBGATE_SECRET_{name}": f"${{{{ secrets.{name} }}}}" for name in secrets}
-    steps.insert(0, {"uses": "ebbgate/ebbgate@v1", "env": env, "with": {"mode": mode, "protect-memory": "false", "report-artifact": f"{HOME}/report"}})
+    steps.insert(
+        0,
+        {
+            "uses": "ebbgate/ebbgate@v1",
+            "env": env,
+            "with": {"mode": mode, "protect-memory": "false", "report-artifact": f"{HOME}/report"},
+        },
+    )
     return yaml.safe_dump(workflow, sort_keys=False), secrets
 
 
