@@ -71,9 +71,11 @@ def end(pid: int) -> None:
 
 def check(origin: Origin, step: str, root: int) -> None:
     assert origin.party == "job"
-    assert origin.step is not None and origin.step.name == step
+    assert origin.step is not None
+    assert origin.step.name == step
     chain = [origin.process, *origin.ancestry]
-    assert chain[-1] is not None and chain[-1].pid == root
+    assert chain[-1] is not None
+    assert chain[-1].pid == root
 
 
 # Leaves its parent, session, name and environment behind, in every way at once.
@@ -112,13 +114,15 @@ def test_a_process_that_left_its_parents(
             seen.until(lambda: seen.table.look(root).ended)
         origin = seen.table.origin(entry.pid)
         check(origin, "build", root)
-        assert origin.process is not None and origin.process.exe == os.path.realpath(PYTHON)
+        assert origin.process is not None
+        assert origin.process.exe == os.path.realpath(PYTHON)
         assert len(origin.ancestry) == 3
         assert seen.table.step_root(entry.pid) == root
         if not ended:
             assert entry.pid in seen.table.descendants(root)
         assert seen.monitor.kill_step(entry.pid) >= (1 if ended else 2)
-        assert entry.ended and entry.root.ended
+        assert entry.ended
+        assert entry.root.ended
     finally:
         end(entry.pid)
 
