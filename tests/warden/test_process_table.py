@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -428,18 +429,19 @@ def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
     top = hierarchy()
     if top is None:
         pytest.skip("no cgroup2 hierarchy can be written to here")
-    described = tmp_path / "containers" / ID
+    full = secrets.token_hex(32)
+    described = tmp_path / "containers" / full
     described.mkdir(parents=True)
     (described / "config.v2.json").write_text(json.dumps({"Config": {"Image": "busybox:1.36"}}))
     seen = Observed(runner, docker_root=tmp_path)
     group = top / f"ebbgate-test-{os.getpid()}"
-    inner = group / "docker" / ID
+    inner = group / "docker" / full
     inner.mkdir(parents=True)
     try:
         script = f"echo $$ > {inner}/cgroup.procs; exec {PYTHON} -c 'import time; time.sleep(300)' contained"
         root = runner.start(["/bin/sh", "-c", script], "build")
         entry = named(seen, "contained")
-        assert seen.table.origin(entry.pid).container == Container(ID[:12], "busybox:1.36")
+        assert seen.table.origin(entry.pid).container == Container(full[:12], "busybox:1.36")
         assert seen.monitor.kill_step(root) == 1
         runner.wait(root)
     finally:
