@@ -58,6 +58,7 @@ class World:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
         self.questions: list[tuple[str, str]] = []
+        self.wires: list[bytes] = []
         self.names = dict(NAMES)
         self._stack = contextlib.ExitStack()
 
@@ -136,6 +137,7 @@ class World:
 
     def answer(self, wire: bytes) -> bytes:
         """Answer a DNS query, and remember it."""
+        self.wires.append(wire)
         query = dns.message.from_wire(wire)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
@@ -159,6 +161,7 @@ class World:
         self.sniffer.destinations()
         self.connections.clear()
         self.questions.clear()
+        self.wires.clear()
 
     def at(self, *addresses: str) -> list[Connection]:
         """Connections that servers at these addresses got."""
