@@ -1,4 +1,4 @@
-.PHONY: setup demo test check format bench lock
+.PHONY: setup demo test check format bench bundle lock
 
 setup:
 	@tools/setup.sh run
@@ -11,10 +11,14 @@ test:
 	@.venv/bin/python -m pytest -q
 
 # Exactly what CI runs before the tests.
-check: setup
+check:
+	@tools/setup.sh check
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/mypy src/action/provision.py
+	.venv/bin/mypy tools/bundle.py
+	.tools/node/node_modules/.bin/tsc --project tools/node/tsconfig.json
 	.venv/bin/lint-imports
 	.venv/bin/python tools/generated.py --check
 
@@ -24,6 +28,10 @@ format: setup
 
 bench: setup
 	@.venv/bin/python -m bench
+
+# The prebuilt environment that releases carry: see tools/bundle.py.
+bundle: setup
+	@.venv/bin/python tools/bundle.py
 
 lock:
 	tools/lock.sh

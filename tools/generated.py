@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import typer.main
+import yaml
 
 from ebbgate import exit_codes
 from ebbgate.cli.main import app
@@ -25,6 +26,7 @@ def reference() -> str:
     pairs = [line.partition(" = ")[2].partition("  # ") for line in lines if " = " in line]
     parts += ["\n".join(f"| {code} | {meaning} |" for code, _, meaning in pairs)]
     parts += ["| other | the command's own, the verdict being clean |\n"]
+    parts += _action()
     parts += _presets()
     parts += _doors()
     names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
@@ -46,6 +48,23 @@ def _commands() -> list[str]:
             rows.append(f"| {flags} | {(getattr(one, 'help', '') or '').replace('|', chr(92) + '|')} |".replace("\n", " "))
         parts += ["\n".join(rows) + "\n"]
     return parts
+
+
+def _action() -> list[str]:
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    parts = ["## The GitHub Action\n", "| input | default | meaning |\n| --- | --- | --- |"]
+    rows = [f"| `{name}` | {_code(one['default'])} | {_cell(one['description'])} |" for name, one in action["inputs"].items()]
+    parts += ["\n".join(rows) + "\n", "Secrets go into the step's `env`, as `EBBGATE_SECRET_<NAME>`.\n"]
+    rows = [f"| `{name}` | {_cell(one['description'])} |" for name, one in action["outputs"].items()]
+    return [*parts, "| output | meaning |\n| --- | --- |", "\n".join(rows) + "\n"]
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _cell(text: str) -> str:
+    return text.strip().replace("|", chr(92) + "|").replace("\n", " ")
 
 
 def _presets() -> list[str]:

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Everything that Ebbgate's own development needs, from nothing but Python 3 and pip:
 #   uv (into .tools), a Python of 3.12 or newer, the locked and hashed dependencies (into .venv), Debian packages.
-# Idempotent; a second call takes well under a second. Usage: tools/setup.sh [run|test]
+# For checks and tests also: Node 24 and the type checker of src/action (into .tools/node), and act (into .tools/bin).
+# Idempotent; a second call takes well under a second. Usage: tools/setup.sh [run|check|test]
 set -eu
 cd "$(dirname "$0")/.."
 
 WHAT=${1:-run}
 RUN_PACKAGES="nft:nftables ip:iproute2"
+CHECK_PACKAGES="npm:npm"
 TEST_PACKAGES="curl:curl ping:iputils-ping git:git make:make sudo:sudo dockerd:docker.io iptables:iptables busybox:busybox-static"
+ACT_VERSION=v0.2.89 # go install checks it against the checksum database
 
 say() { printf 'setup: %s\n' "$*"; }
 
@@ -104,6 +107,31 @@ environment() {
   printf '%s' "$stamp" >.venv/.setup-stamp
 }
 
+# Locked by integrity in tools/node/package-lock.json; packages may run nothing while they are installed.
+node_tools() {
+  stamp=$(cat tools/node/package.json tools/node/package-lock.json | cksum)
+  [ "$(cat .tools/node/.setup-stamp 2>/dev/null)" = "$stamp" ] && return 0
+  say "installing Node 24 and the type checker"
+  rm -rf .tools/node
+  mkdir -p .tools/node
+  cp tools/node/package.json tools/node/package-lock.json .tools/node/
+  npm ci --prefix .tools/node --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+  printf '%s' "$stamp" >.tools/node/.setup-stamp
+}
+
+# Only where Go is: the tests that need act say so and skip elsewhere.
+act_program() {
+  [ "$(cat .tools/bin/.act-version 2>/dev/null)" = "$ACT_VERSION" ] && [ -x .tools/bin/act ] && return 0
+  has go || { say "no Go here: the tests under act will be skipped"; return 0; }
+  say "building act $ACT_VERSION"
+  GOBIN="$PWD/.tools/bin" GOFLAGS=-trimpath go install "github.com/nektos/act@$ACT_VERSION" ||
+    { say "act could not be built: the tests under act will be skipped"; return 0; }
+  printf '%s' "$ACT_VERSION" >.tools/bin/.act-version
+}
+
 debian_packages "$RUN_PACKAGES"
-[ "$WHAT" = run ] || debian_packages "$TEST_PACKAGES"
+[ "$WHAT" = run ] || debian_packages "$CHECK_PACKAGES"
+[ "$WHAT" != test ] || debian_packages "$TEST_PACKAGES"
 environment
+[ "$WHAT" = run ] || node_tools
+[ "$WHAT" != test ] || act_program

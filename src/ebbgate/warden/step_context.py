@@ -17,12 +17,16 @@ FILE_VARIABLES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", 
 _NAMES = ("GITHUB_ACTION", "GITHUB_ACTION_REPOSITORY", "GITHUB_ACTION_REF", *FILE_VARIABLES)
 _WANTED = frozenset(name.encode() for name in _NAMES)
 _SCRIPT = re.compile(rb"[^\0]*/?_temp/[^\0/]+\.(?:sh|ps1|py|cmd)(?=['\0 ]|$)")
+# GitHub's runner makes a set of files for each step, with a random name; act has one set for all, which tells nothing.
+_OWN_FILE = re.compile(r"[a-z_]+_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 MAX_TEXT = 200  # characters of a step's name or action
 
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """step: for the record. files: base names of the command files that are this step's own."""
+    """step: for the record. files: base names of the command files that are this step's own; where the runner makes none for
+    each step, the step's name, which stands for them.
+    """
 
     step: Step
     files: frozenset[str] = field(default_factory=frozenset)
@@ -38,7 +42,8 @@ def step_context(pid: int, arguments: bytes) -> StepContext | None:
     reference = told.get("GITHUB_ACTION_REF", "")
     if action and reference:
         action = f"{action}@{reference}"
-    files = frozenset(os.path.basename(told[one]) for one in FILE_VARIABLES if told.get(one))
+    named = (os.path.basename(told[one]) for one in FILE_VARIABLES if told.get(one))
+    files = frozenset(one for one in named if _OWN_FILE.match(one)) or frozenset({f"step {name}"})
     return StepContext(Step(name[:MAX_TEXT], action[:MAX_TEXT], script_path(arguments)), files)
 
 
