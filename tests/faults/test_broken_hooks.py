@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbgate.gate import boundary
+from ebbgate.gate import boundary, engine
 from ebbgate.gate.process import ADDONS
 from tests.attacks.programs import PYTHON, python, send_tcp
 from tests.world import World
@@ -36,7 +36,7 @@ _WEBSOCKET = [
     "with c.connect('wss://api.example.com:443/ws') as s:\n"
     "    s.send('payload')\n    print(s.recv(timeout=5))",
 ]
-_HANGS_UP = ["curl", "-sS", "--cacert", "/dev/null", "https://api.example.com/"]
+_HANGS_UP = ["sh", "-c", "curl -sS --cacert $WORLD/ca.pem https://api.example.com/"]
 # What makes each hook run, if not an ordinary request.
 TRIGGERS = {
     "tls_failed_client": _HANGS_UP,
@@ -127,3 +127,19 @@ def test_a_report_that_cannot_be_rendered_does_not_look_clean(world: World, tmp_
     outcome = world.guard.run([], ["true"], program=program)
     assert outcome.code == 93
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_connection_whose_layers_fail_is_ended() -> None:
+    """mitmproxy logs the exception and feeds the layers on, in whatever state they are in."""
+    from mitmproxy.connection import Client
+    from mitmproxy.options import Options
+    from mitmproxy.proxy import events
+    from mitmproxy.proxy.context import Context
+
+    client = Client(peername=("192.0.2.1", 1), sockname=("192.0.2.2", 2))
+    crashes: list[str] = []
+    top = engine._Top(Context(client, Options()), lambda client_id, _problem: crashes.append(client_id))
+    top._next = None  # type: ignore[assignment]
+    for event in (events.Start(), events.DataReceived(client, b"more")):
+        assert list(top.handle_event(event)) == []
+    assert crashes == [client.id]

@@ -176,6 +176,19 @@ def test_many_requests_at_once(world: World) -> None:
     assert outcome.report["destinations"][0]["exchanges"] == 300
 
 
+def test_hundreds_of_connections_at_once(world: World) -> None:
+    """While handshakes kept the gate busy, one question was read a turn, and the rest of them was lost."""
+    program = (
+        "import concurrent.futures as f, urllib.request as u\n"
+        "get = lambda n: u.urlopen(f'https://api.example.com/{n}', timeout=60).status\n"
+        "with f.ThreadPoolExecutor(400) as pool:\n"
+        "    print(set(pool.map(get, range(400))))\n"
+    )
+    outcome = world.guard.run(ALLOWED, [PYTHON, "-c", program], timeout=120)
+    assert outcome.stdout == "{200}\n", outcome.stderr
+    assert outcome.code == 0
+
+
 def test_a_pinning_client_is_named(world: World) -> None:
     """A client that refuses the guard's certificate fails; the report says which, and a passthrough rule lets it work."""
     pinned = ["curl", "-sS", "--cacert", str(world.directory / "ca.pem"), "https://files.example.net/"]

@@ -13,6 +13,7 @@ from ebbgate.cli import run as run_command
 from ebbgate.cli.errors import print_error
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
 from ebbgate.exit_codes import BAD_USAGE, BROKEN, PLATFORM
+from ebbgate.host.streams import ensure_open
 
 app = typer.Typer(
     name="ebbgate",
@@ -52,6 +53,7 @@ app.command("stop")(stop.stop)
 
 def run() -> None:
     """Console script. Exit codes are a contract: see ``ebbgate.exit_codes``."""
+    ensure_open()
     try:
         app()
     except PlatformError as problem:

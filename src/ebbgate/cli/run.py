@@ -29,7 +29,9 @@ class OnExfiltration(StrEnum):
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="The command to run.", show_default=False)],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND", help="The command to run, with its arguments.", show_default=False)
+    ],
     policy: Annotated[Path | None, typer.Option(help="Policy file.", metavar="FILE")] = None,
     job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
     mode: Annotated[Mode | None, typer.Option(help="enforce (default) or audit.", show_default=False)] = None,
@@ -54,6 +56,11 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a report only when something is wrong.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a command that can reach the world only through the gate.
+
+    \b
+    ebbgate run --use python -- pip install -r requirements.txt
+    ebbgate run --mode audit --report out -- make test      # learn a policy
+    ebbgate run --policy ci.yml --job build -- make         # and hold to it
 
     Exit codes: the command's own when the verdict is clean; 90 blocked destination; 91 exfiltration attempt; 92 tampered;
     93 the guard broke; 2 bad usage or policy, 3 the machine lacks something (nothing was run).

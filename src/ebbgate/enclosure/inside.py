@@ -17,7 +17,7 @@ from typing import Any, Never  # Any: messages of host.channel
 
 from ebbgate.enclosure import platform_limits, selftest
 from ebbgate.errors import EbbgateError, IntegrityError
-from ebbgate.host import channel, installation, kernel, links, masks, netlink, nftables, seccomp, trust
+from ebbgate.host import channel, installation, kernel, links, masks, netlink, nftables, seccomp, streams, trust
 from ebbgate.host.doors import Doors
 
 _NAMESPACES = os.CLONE_NEWUSER | os.CLONE_NEWNET | os.CLONE_NEWNS | os.CLONE_NEWIPC | os.CLONE_NEWPID
@@ -38,13 +38,15 @@ class Inside:
         nft: str,
         ip: str,
         warden: int,
+        name: str,
     ) -> None:
-        self._argv, self._environ, self._doors = argv, dict(environ), doors
+        self._argv, self._environ, self._doors, self._name = argv, dict(environ), doors, name
         self._channel, self._nft, self._ip, self._warden = warden_channel, nft, ip, warden
         self._uid, self._gid = os.geteuid(), os.getegid()
         self._root = self._uid == 0
         self._capabilities, self._bounding = kernel.effective_capabilities(), kernel.bounding_capabilities()
         self._interrupt = signal.getsignal(signal.SIGINT)
+        self._directory = masks.working_directory()
         self._listening: dict[str, socket.socket] = {}
 
     # --- shim ---------------------------------------------------------------------------------------------------
@@ -116,6 +118,8 @@ class Inside:
             masks.protect(installation.protected_paths(), *installation.standard_library())
             masks.cover(self._doors, uid=self._uid, gid=self._gid, as_root=self._root)
             masks.resolver_configuration(self._nameservers(), resolver)
+            masks.name_sources()
+            masks.enter_again(self._directory, self._doors.directories)
         except OSError as problem:
             raise platform_limits.step_refused(problem) from None
 
@@ -227,14 +231,14 @@ class Inside:
             signal.signal(number, signal.SIG_DFL)
 
     def _execute(self) -> Never:
-        os.closerange(3, os.sysconf("SC_OPEN_MAX") if os.sysconf("SC_OPEN_MAX") > 0 else 65536)
+        streams.close_all_others()
         try:
             os.execvpe(self._argv[0], self._argv, self._environ)  # noqa: S606 - running the user's command is the job
         except FileNotFoundError:
             code, why = NOT_FOUND, "not found"
         except OSError as problem:
             code, why = NOT_EXECUTABLE, os.strerror(problem.errno or 0)
-        os.write(2, f"ebbgate: {self._argv[0]}: {why}\n".encode(errors="replace"))
+        os.write(2, f"ebbgate: {self._name}: {why}\n".encode(errors="replace"))
         os._exit(code)
 
     # --- all ----------------------------------------------------------------------------------------------------

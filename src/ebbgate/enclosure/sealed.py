@@ -33,11 +33,12 @@ _START_TIMEOUT = 30.0  # seconds until the inside must stand; it takes 0.1 s on 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is to be run: the command, its environment and the doors of this machine."""
+    """What is to be run: the command, its environment and the doors of this machine. name: the command as it may be shown."""
 
     argv: tuple[str, ...]
     environ: Mapping[str, str]
     doors: Doors
+    name: str
 
 
 class SealedEnclosure:
@@ -63,7 +64,8 @@ class SealedEnclosure:
         self._shim = os.fork()
         if self._shim == 0:
             ours.close()
-            Inside(self._workload.argv, self._workload.environ, self._workload.doors, theirs, nft, ip, warden).enter()
+            workload = self._workload
+            Inside(workload.argv, workload.environ, workload.doors, theirs, nft, ip, warden, workload.name).enter()
         theirs.close()
         ours.settimeout(_START_TIMEOUT)
         self._channel = ours

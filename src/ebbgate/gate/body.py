@@ -65,7 +65,8 @@ class BodyStream:
         self._draft.add_findings(findings)
         if release.uninspected:
             self._draft.note_uninspected(release.uninspected)
-        if self._context.enforce and any(not finding.permitted for finding in findings):
+            self._draft.refuse_if_misnamed(self._encoding)
+        if self._context.enforce and (any(not finding.permitted for finding in findings) or not self._draft.decision.allowed):
             self._draft.bytes_withheld += size
             return self._end()
         data = release.data

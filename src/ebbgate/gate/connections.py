@@ -47,6 +47,7 @@ class GateConnection:
     names: tuple[str, ...]
     origin: asyncio.Future[Origin]
     server_name: str | None = None
+    name_decision: Decision | None = None
     has_server_name: bool = False
     passthrough: Passthrough | None = None
     refused: bool = False

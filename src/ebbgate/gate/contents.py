@@ -36,7 +36,7 @@ class Contents:
 
     def __init__(self, context: GateContext) -> None:
         self._context = context
-        self._clean: OrderedDict[bytes, None] = OrderedDict()
+        self._clean: OrderedDict[bytes | tuple[bytes, ...], None] = OrderedDict()
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Scan the head; decide how the body will be read."""
@@ -60,10 +60,27 @@ class Contents:
         names = b"\n".join(name for name, _value in flow.request.headers.fields)
         parts.append((names, Place(Carrier.HEADER, "")))
         parts.append((flow.request.data.method, Place(Carrier.URL, "method")))
+        self._scan_pieces([value for _name, value in flow.request.headers.fields], draft)
         for data, place in parts:
             self._scan_part(data, place, draft)
         labels = self._context.scanner.scan_labels(draft.host, Place(Carrier.HOST))
         draft.add_findings(self._context.judge(labels.findings, draft.host, tls=False))
+
+    def _scan_pieces(self, values: list[bytes], draft: Draft) -> None:
+        """A secret spread over several headers."""
+        together = tuple(values)  # of another type than a value: of one header it would be that value, whole and unread
+        if together in self._clean:
+            return
+        findings = self._context.scanner.scan_pieces(values, Place(Carrier.HEADER)).findings
+        draft.add_findings(self._context.judge(findings, draft.host, tls=False))
+        if not findings:
+            self._remember(together, sum(map(len, values)))
+
+    def _remember(self, data: bytes | tuple[bytes, ...], size: int) -> None:
+        if size <= MAX_REMEMBERED:
+            self._clean[data] = None
+            while len(self._clean) > MAX_CLEAN:
+                self._clean.popitem(last=False)
 
     def _scan_part(self, data: bytes, place: Place, draft: Draft) -> None:
         """A part of a head. Clients repeat most of them with each request; what was clean once is not read again."""
@@ -71,10 +88,8 @@ class Contents:
             return
         found, uninspected = len(draft.findings), draft.uninspected
         self._scan(data, place, draft)
-        if len(draft.findings) == found and draft.uninspected == uninspected and len(data) <= MAX_REMEMBERED:
-            self._clean[data] = None
-            while len(self._clean) > MAX_CLEAN:
-                self._clean.popitem(last=False)
+        if len(draft.findings) == found and draft.uninspected == uninspected:
+            self._remember(data, len(data))
 
     def _scan(self, data: bytes, place: Place, draft: Draft, encoding: str = "") -> None:
         result = self._context.scanner.scan(data, place, content_encoding=encoding)
@@ -116,6 +131,8 @@ class Contents:
         if flow.request.trailers is not None:
             for name, value in flow.request.trailers.fields:
                 self._scan(name + b": " + value, Place(Carrier.TRAILER, name.decode("latin-1").lower()), draft)
+            if flow.server_conn.alpn != b"h2":
+                flow.request.trailers = None  # anybody may drop them (RFC 9110, 6.5.1), and mitmproxy's HTTP/1 has to
         if STREAM in flow.metadata:
             self._finish_streamed(flow, draft)
             return
@@ -123,6 +140,7 @@ class Contents:
         encoding = flow.request.headers.get("content-encoding", "").strip().lower()
         if content:
             self._scan(content, Place(Carrier.BODY), draft, encoding)
+            draft.refuse_if_misnamed(encoding)
         self._decide_buffered(flow, draft, len(content))
 
     def _finish_streamed(self, flow: http.HTTPFlow, draft: Draft) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 IP_PKTINFO = 8  # include/uapi/linux/in.h; not in Python's socket module
 _V4 = struct.Struct("=i4s4s")  # struct in_pktinfo: interface, address to send from, address it was sent to
 _V6 = struct.Struct("=16si")  # struct in6_pktinfo
-_MAX_DATAGRAM = 65535
-_BURST = 64  # datagrams read before others get their turn
+_MAX_DATAGRAM = 4096  # bytes of a question; EDNS clients announce up to that
+_BURST = 256  # datagrams read in one turn
 
 Peer = tuple[str, int]
 Reply = Callable[[bytes], None]

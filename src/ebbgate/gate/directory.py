@@ -35,11 +35,17 @@ class Directory:
     """One run's view of names. Bounded; lives in the gate.
 
     carries_secret: whether a name must never be asked of the world, whoever wants to know it and whatever allows it.
+    trustworthy: whether the machine's own resolver still answers from what it answered from at the start.
     lookup: asks the world, in a thread; getaddrinfo by default. OSError when there is no answer.
     """
 
-    def __init__(self, carries_secret: Callable[[str], bool], lookup: Callable[[str], tuple[str, ...]] | None = None) -> None:
-        self._carries_secret = carries_secret
+    def __init__(
+        self,
+        carries_secret: Callable[[str], bool],
+        trustworthy: Callable[[], bool],
+        lookup: Callable[[str], tuple[str, ...]] | None = None,
+    ) -> None:
+        self._carries_secret, self._trustworthy = carries_secret, trustworthy
         self._lookup = lookup or _system_lookup
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._pending: dict[str, asyncio.Task[Answer]] = {}
@@ -54,7 +60,7 @@ class Directory:
         known = self._answers.get(name)
         if known is not None and known.until > time.monotonic():
             return known.addresses
-        if self._carries_secret(name):
+        if self._carries_secret(name) or not self._trustworthy():
             return ()
         task = self._pending.get(name)
         if task is None:
@@ -68,6 +74,8 @@ class Directory:
         try:
             found = await asyncio.wait_for(loop.run_in_executor(None, self._lookup, name), RESOLVE_TIMEOUT)
         except (OSError, TimeoutError, UnicodeError):
+            found = ()
+        if not self._trustworthy():
             found = ()
         seconds = CACHE_SECONDS if found else NEGATIVE_CACHE_SECONDS
         answer = Answer(found, time.monotonic() + seconds)

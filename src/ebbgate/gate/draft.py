@@ -9,6 +9,7 @@ from itertools import count
 
 from ebbgate.events.types import DecisionRecord, Exchange, FindingRecord, Inspection, Origin
 from ebbgate.policy.observation import Action, Decision, Protocol, Reason
+from ebbgate.secrets import inflate
 
 MAX_FINDINGS = 64  # per exchange; the first ones say what there is to say
 _NUMBERS = count(1)
@@ -57,6 +58,13 @@ class Draft:
         for finding in findings:
             if len(self.findings) < MAX_FINDINGS or (not finding.permitted and not self.leaks):
                 self.findings.append(finding)
+
+    def refuse_if_misnamed(self, encoding: str) -> None:
+        """Deny a body that is not in the coding its sender announced: what cannot be judged does not leave."""
+        misnamed = self.uninspected.removeprefix(inflate.MALFORMED) in inflate.codings(encoding)
+        if self.decision.allowed and self.uninspected.startswith(inflate.MALFORMED) and misnamed:
+            self.decision = Decision(Action.DENY, Reason.MALFORMED, self.decision.rule)
+            self.error = self.error or "the body is not in the content-encoding that was announced"
 
     def note_uninspected(self, reason: str, level: Inspection = Inspection.PARTIAL) -> None:
         """Record that some of it was not read."""

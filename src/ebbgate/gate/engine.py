@@ -16,11 +16,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, cast  # Any: signatures that mitmproxy and asyncio leave open
+from typing import Any, Literal, Never, cast  # Any: signatures that mitmproxy and asyncio leave open
 
+import h11
+import wsproto.events
+from h11._readers import ChunkedReader
 from mitmproxy import certs, connection, flow, http, options
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig
@@ -32,9 +35,19 @@ from mitmproxy.proxy import commands, events, layer, mode_servers, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, TCPLayer
 from mitmproxy.proxy.layers.http import HTTPMode, HttpStream, SendHttp
-from mitmproxy.proxy.layers.http._events import RequestData, ResponseData, ResponseEndOfMessage, ResponseHeaders
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import (
+    RequestData,
+    RequestEndOfMessage,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+)
 from mitmproxy.proxy.layers.http._hooks import HttpRequestHook
+from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.tls import parse_client_hello
+from mitmproxy.proxy.layers.websocket import WebsocketLayer, WebsocketStartHook
 from mitmproxy.tls import ClientHello, TlsData
 
 from ebbgate.host import links
@@ -42,11 +55,18 @@ from ebbgate.host.authority import Authority
 
 SINK_BOUND = 1 << 20  # bytes of a denied request or connection that are read in order to say what it would have sent
 IDLE_SINK_SECONDS = 3.0  # a denied connection on which the client waits for the server to speak first
+MAX_HEAD = 1 << 18  # bytes of a request's head; servers take 8 to 64 KB
+MAX_HELLO = 1 << 16  # bytes of a TLS ClientHello; those with post-quantum keys have 2 KB
+MAX_MESSAGE = 16 << 20  # bytes of one WebSocket message, which is held until it is complete; most servers take 1 MB
+CONTROL_FRAME = "ebbgate.control-frame"  # in a flow's metadata: judges a control frame's payload, False drops it
+TOO_LONG = "ebbgate.too-long"  # in a flow's metadata: ends a WebSocket whose message is over the bound
 CONNECTION_TIMEOUT = 900  # seconds without a byte in either direction
 _BACKLOG = 1024
 
 # Addresses vetted for the dial that the current task is about to make (host -> addresses); set by ``server_connect``.
 DIAL: ContextVar[tuple[str, tuple[str, ...]] | None] = ContextVar("DIAL", default=None)
+
+_ReadFrames = Callable[[], Iterator[wsproto.events.Event]]
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +139,88 @@ class GateTls(TlsConfig):
         super().tls_start_server(tls_start)
 
 
+class GuardedHttp1(Http1Server):
+    """HTTP/1 from the client, with a bound for heads, and with trailers where mitmproxy has an exception."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        yield from super().read_headers(event)
+        if self.state == self.read_headers and len(self.buf) > MAX_HEAD:
+            self.state = self.done
+            yield commands.CloseConnection(self.conn)
+
+    def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+<<<<<<< HEAD
+        if type(self.body_reader) is ChunkedReader:  # not yet one of ours
+=======
+        if isinstance(self.body_reader, ChunkedReader) and not isinstance(self.body_reader, _WithTrailers):
+>>>>>>> redteam
+            self.body_reader = _WithTrailers(self.body_reader)
+        for command in super().read_body(event):
+            ends = isinstance(command, ReceiveHttp) and isinstance(command.event, RequestEndOfMessage)
+            if ends and isinstance(self.body_reader, _WithTrailers) and self.body_reader.trailers:
+                trailers = http.Headers(self.body_reader.trailers)
+                yield ReceiveHttp(RequestTrailers(self.stream_id, trailers))
+            yield command
+
+
+class _WithTrailers(ChunkedReader):
+    """h11's reader of chunked bodies; trailers are put aside instead of into the end of the message."""
+
+    def __init__(self, reader: ChunkedReader) -> None:
+        self._reader = reader
+        self.trailers: list[tuple[bytes, bytes]] = []
+
+    def __call__(self, buf: Any) -> Any:
+        event = self._reader(buf)
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            self.trailers = [(bytes(name), bytes(value)) for name, value in event.headers]
+            return h11.EndOfMessage()
+        return event
+
+    def read_eof(self) -> Never:
+        self._reader.read_eof()
+
+
+class GuardedWebsocket(WebsocketLayer):
+    """A WebSocket whose control frames are judged like its messages, and whose messages have a bound.
+
+    mitmproxy passes pings, pongs and reasons for closing on without asking anybody; each carries up to 125 bytes.
+    """
+
+    def start(self, event: events.Event) -> layer.CommandGenerator[None]:
+        for command in super().start(event):
+            if isinstance(command, WebsocketStartHook):
+                self.client_ws.events = self._bounded(self.client_ws, self._judged(self.client_ws.events))
+                self.server_ws.events = self._bounded(self.server_ws, self.server_ws.events)
+            yield command
+
+    _handle_event = start
+
+    def _judged(self, read: _ReadFrames) -> _ReadFrames:
+        def judged() -> Iterator[wsproto.events.Event]:
+            for event in read():
+                if isinstance(event, wsproto.events.Ping | wsproto.events.Pong):
+                    payload = bytes(event.payload)
+                elif isinstance(event, wsproto.events.CloseConnection):
+                    payload = (event.reason or "").encode("utf-8", "surrogateescape")
+                else:
+                    payload = b""
+                if not payload or self.flow.metadata[CONTROL_FRAME](payload):
+                    yield event
+
+        return judged
+
+    def _bounded(self, connection: Any, read: _ReadFrames) -> _ReadFrames:
+        def bounded() -> Iterator[wsproto.events.Event]:
+            for event in read():
+                yield event
+                if sum(map(len, connection.frame_buf)) > MAX_MESSAGE:
+                    self.flow.metadata[TOO_LONG]()
+                    return
+
+        return bounded
+
+
 class GuardedStream(HttpStream):
     """An HTTP stream whose buffered body has a bound: beyond it, what was read is judged and answered at once."""
 
@@ -148,6 +250,16 @@ class GuardedStream(HttpStream):
             return  # to the callable that scans a stream, no bytes mean its end
         yield from super().state_stream_request_body(event)
 
+    def flow_done(self) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, with our WebSocket layer."""
+        if self.flow.response is None or self.flow.response.status_code != status_codes.SWITCHING or not self.flow.websocket:
+            yield from super().flow_done()
+            return
+        self.child_layer = GuardedWebsocket(self.context, self.flow)
+        self._handle_event = self.passthrough
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
     def _answer_and_close(self) -> layer.CommandGenerator[None]:
         """Our own answer, then the end of the connection: the rest of the body is not wanted."""
         answer = self.flow.response or http.Response.make(413, b"")
@@ -160,7 +272,12 @@ class GuardedStream(HttpStream):
 
 
 class GuardedHttp(HttpLayer):
-    """mitmproxy's HTTP layer with our streams."""
+    """mitmproxy's HTTP layer with our streams and our reading of HTTP/1."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, HTTPMode.transparent)
+        if context.client.alpn != b"h2":
+            self.connections[context.client] = GuardedHttp1(context.fork())
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = GuardedStream(self.context.fork(), stream_id)
@@ -196,7 +313,7 @@ class Sink(layer.Layer):
 
 def http_layer(context: Context) -> layer.Layer:
     """HTTP inside what came so far; the version follows the negotiated or announced protocol."""
-    return GuardedHttp(context, HTTPMode.transparent)
+    return GuardedHttp(context)
 
 
 def tls_layer(context: Context) -> layer.Layer:
@@ -211,7 +328,7 @@ def opaque_layer(context: Context) -> layer.Layer:
 
 def client_hello(data: bytes) -> ClientHello | Literal[False] | None:
     """The TLS ClientHello that bytes begin with: False when they do not, None when more bytes are needed to say."""
-    if not data.startswith(b"\x16\x03"[: len(data)]):
+    if not data.startswith(b"\x16\x03"[: len(data)]) or len(data) > MAX_HELLO:
         return False
     try:
         return parse_client_hello(data)
@@ -226,10 +343,17 @@ class GateMode(mode_specs.TransparentMode):
 class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
     """Accepts on sockets that were made elsewhere, and answers the enclosure's self-test."""
 
-    def __init__(self, manager: Proxyserver, sockets: list[socket.socket], nonce: str) -> None:
+    def __init__(
+        self,
+        manager: Proxyserver,
+        sockets: list[socket.socket],
+        nonce: str,
+        on_crash: Callable[[str, BaseException], None],
+    ) -> None:
         super().__init__(GateMode.parse("gate"), manager)
         self._handed = sockets
         self._nonce = nonce
+        self._on_crash = on_crash
 
     async def listen(self, host: str, port: int) -> Any:
         """Serve the handed sockets; host and port are mitmproxy's and have no meaning here."""
@@ -250,15 +374,29 @@ class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
         return chosen[0] in (links.SELFTEST_V4, links.SELFTEST_V6) and chosen[1] == links.SELFTEST_PORT
 
     def make_top_layer(self, context: Context) -> layer.Layer:
-        return _Top(context)
+        return _Top(context, self._on_crash)
 
 
 class _Top(layer.Layer):
-    """The outermost layer. It asks at once which protocol follows: some servers speak first."""
+    """The outermost layer. It asks at once which protocol follows: some servers speak first.
 
-    def __init__(self, context: Context) -> None:
+    mitmproxy logs an exception in a layer and feeds the layer on. Here a connection whose layers failed is ended.
+    """
+
+    def __init__(self, context: Context, on_crash: Callable[[str, BaseException], None]) -> None:
         super().__init__(context)
+        self._on_crash = on_crash
+        self._crashed = False
         self._next = layer.NextLayer(context, ask_on_start=True)
+
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if self._crashed:
+            return
+        try:
+            yield from super().handle_event(event)
+        except Exception as problem:
+            self._crashed = True
+            self._on_crash(self.context.client.id, problem)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         yield from self._next.handle_event(event)
@@ -318,9 +456,9 @@ class Engine:
         for hook in self._hooks.get(event.name, ()):
             await hook(*event.args())
 
-    async def serve(self, sockets: list[socket.socket], nonce: str) -> None:
-        """Begin to accept."""
-        server = TransparentServer(self.server, sockets, nonce)
+    async def serve(self, sockets: list[socket.socket], nonce: str, on_crash: Callable[[str, BaseException], None]) -> None:
+        """Begin to accept. on_crash: told the client connection whose layers raised, and what."""
+        server = TransparentServer(self.server, sockets, nonce, on_crash)
         await server.start()
         self._servers.append(server)
 

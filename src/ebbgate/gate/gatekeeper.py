@@ -11,7 +11,7 @@ from ebbgate.gate import engine, judging
 from ebbgate.gate.connections import GateConnection
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
-from ebbgate.gate.target import Ambiguous, Target, target_of
+from ebbgate.gate.target import Ambiguous, Target, methods_of, target_of
 from ebbgate.policy.addresses import may_dial
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
 
@@ -62,14 +62,17 @@ class Gatekeeper:
             target = target_of(flow.request, connection, tls=tls)
         except ValueError as problem:
             draft.host = connection.server_name or connection.chosen[0]
-            draft.error = str(problem)[:120]
+            draft.error = str(problem) if isinstance(problem, Ambiguous) else "a request that cannot be read"
             draft.blocked = True  # also in audit mode: there is no one place where it could go
             return
         await self._judge(flow, connection, draft, target)
 
     async def _judge(self, flow: http.HTTPFlow, connection: GateConnection, draft: Draft, target: Target) -> None:
         policy, directory = self._context.policy, self._context.directory
-        observation, decision = await judging.judge_request(policy, directory, connection, target, flow.request.method)
+        for method in methods_of(flow.request):
+            observation, decision = await judging.judge_request(policy, directory, connection, target, method)
+            if not decision.allowed:
+                break
         draft.host, draft.path, draft.decision = target.host, target.path, decision
         draft.suggestion = judging.suggestion(observation, decision)
         draft.blocked = self._context.enforce and not decision.allowed

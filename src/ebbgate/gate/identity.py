@@ -6,12 +6,14 @@ import asyncio
 
 from mitmproxy.connection import Client
 
+from ebbgate.events.types import FindingRecord
 from ebbgate.gate.connections import GateConnection
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.gate.judging import judge_bare_connection
 from ebbgate.gate.reporter import ORIGIN_TIMEOUT
 from ebbgate.policy.observation import Protocol
+from ebbgate.secrets.finding import Carrier, Place
 
 
 class Identity:
@@ -43,12 +45,21 @@ class Identity:
             self._context.reporter.finish_draft(draft, connection.origin)
 
     def _record_silence(self, connection: GateConnection) -> None:
-        """A connection to an address no rule speaks of is refused even if no byte was sent on it."""
+        """A connection to an address no rule speaks of is refused even if no byte was sent on it. So is a TLS connection
+        that says a name no rule speaks of, or one that carries a secret, and nothing else.
+        """
         host, decision = judge_bare_connection(self._context.policy, connection)
-        if decision.allowed:
+        findings: list[FindingRecord] = []
+        protocol = Protocol.TCP
+        if connection.name_decision is not None and connection.server_name:
+            host, decision, protocol = connection.server_name, connection.name_decision, Protocol.TLS
+            found = self._context.scanner.scan_labels(host, Place(Carrier.HOST)).findings
+            findings = self._context.judge(found, host, tls=False)
+        if decision.allowed and not findings:
             return
-        draft = Draft(connection.client_id, Protocol.TCP, connection.chosen[0], connection.chosen[1])
+        draft = Draft(connection.client_id, protocol, connection.chosen[0], connection.chosen[1])
         draft.host, draft.decision, draft.enforced = host, decision, self._context.enforce
+        draft.add_findings(findings)
         draft.blocked = self._context.enforce
         draft.error = "nothing was sent"
         self._context.reporter.finish_draft(draft, connection.origin)

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
+import importlib
+import importlib.machinery
 import os
 import pickle
+import pkgutil
 import resource
 import secrets
 import signal
 import socket
 import sys
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any  # messages of host.channel
 
+import dns.asyncbackend
+import dns.rdtypes
+import dns.rdtypes.ANY
+import dns.rdtypes.CH
+import dns.rdtypes.IN
+
 from ebbgate.events.publish import printable, publishable_host
+from ebbgate.events.types import Tampering
 from ebbgate.gate import boundary, engine, upstream_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
@@ -38,6 +50,8 @@ from ebbgate.gate.resolver import Resolver
 from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
+from ebbgate.host.name_sources import NameSources, load_name_services
+from ebbgate.policy.suffixes import public_suffix_list
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -66,19 +80,25 @@ class Gate:
 
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job
+        self._sources = NameSources() if job is None else None  # a job's names come from nameservers that were fixed before
+        self._sources_reported = False
+        if job is None:
+            load_name_services()
+        self._roots = Path(configuration.system_bundle).read_bytes()
         self.authority = (
             new_authority(f"Ebbgate run {secrets.token_hex(4)}")
             if job is None
             else Authority.from_pem(job.authority_key, job.authority_certificate)
         )
-        self.engine = engine.Engine(self.authority, Path(configuration.system_bundle), self._crashed)
+        self.engine = engine.Engine(self.authority, _kept(self._roots), self._crashed)
         connections = Connections(self.engine.abort, self.reporter.event)
 
         def carries_secret(name: str) -> bool:
             return configuration.enforce and bool(scanner.scan_labels(name, Place(Carrier.DNS)).findings)
 
         enforce = configuration.enforce
-        directory = Directory(carries_secret, upstream_names.lookup(job.nameservers, dict(job.hosts)) if job else None)
+        lookup = upstream_names.lookup(job.nameservers, dict(job.hosts)) if job else None
+        directory = Directory(carries_secret, self._names_are_trustworthy, lookup)
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
         self.context = GateContext(configuration.policy, enforce, scanner, directory, connections, self.reporter, rules)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
@@ -89,6 +109,19 @@ class Gate:
         if isinstance(problem, Exception):
             self.reporter.event(boundary.defect(component, "crash", problem))
 
+    def _names_are_trustworthy(self) -> bool:
+        """Only where the workload could write to the files: elsewhere a change is somebody else's, and rightful."""
+        if self._sources is None or os.geteuid() != 0 or self._sources.intact():
+            return True
+        if not self._sources_reported:
+            self._sources_reported = True
+            self.reporter.event(Tampering(f"{self._sources.changed} was changed while the command ran", time=time.time()))
+        return False
+
+    def _layers_crashed(self, client_id: str, problem: BaseException) -> None:
+        self._crashed("layers", problem)
+        self.context.connections.refuse_connection(client_id)
+
     async def serve(self, sockets: dict[str, socket.socket]) -> None:
         """Accept on the sockets that were made inside the enclosure."""
         for one in sockets.values():
@@ -97,7 +130,7 @@ class Gate:
         def named(*names: str) -> list[socket.socket]:
             return [sockets[name] for name in names if name in sockets]
 
-        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce)
+        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
 
     def announce(self) -> None:
@@ -105,7 +138,7 @@ class Gate:
         if self._configuration.job is not None:  # the warden made the authority, and the files
             self.reporter.send({"type": "ready"})
             return
-        files = self.authority.trust_files(Path(self._configuration.system_bundle).read_bytes())
+        files = self.authority.trust_files(self._roots)
         self.reporter.send(
             {
                 "type": "ready",
@@ -152,11 +185,34 @@ class Gate:
         await self.reporter.drain()
 
 
+def _kept(roots: bytes) -> Path:
+    """The trusted roots in memory: the file they came from may be the workload's to write to, and is read for each dial."""
+    descriptor = os.memfd_create("roots")
+    os.write(descriptor, roots)
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def seal_imports() -> None:
+    """Load what the gate imports only when it meets it (record types, codecs), and from here on nothing from the disk.
+
+    The enclosure makes the packages read-only, but whoever may write to a directory above them can put others in its place.
+    """
+    for package in (dns.rdtypes, dns.rdtypes.ANY, dns.rdtypes.IN, dns.rdtypes.CH):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    dns.asyncbackend.get_backend("asyncio")
+    for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
+        codecs.lookup(codec)
+    public_suffix_list()
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
+
+
 async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socket], control: socket.socket) -> None:
     control.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=control)
     gate = Gate(configuration, writer)
     await gate.serve(sockets)
+    seal_imports()
     gate.announce()
     receiver = channel.Receiver()
     while True:

@@ -66,6 +66,7 @@ class Protocols:
         connection.server_name = _server_name(connection, sni)
         policy, directory = self._context.policy, self._context.directory
         decision = await judging.judge_name(policy, directory, connection, connection.server_name)
+        connection.name_decision = decision
         if self._context.job is not None:
             connection.passthrough = await self._context.job.passthrough(connection, decision)
         elif decision.allowed and decision.passthrough:

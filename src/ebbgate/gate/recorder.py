@@ -50,7 +50,7 @@ class Recorder:
 
     def _finish(self, flow: http.HTTPFlow, error: str) -> None:
         draft = draft_of(flow)
-        draft.error = draft.error or error[:200]
+        draft.error = draft.error or error
         connection = self._context.connections.find(flow.client_conn.id)
         if connection is not None:
             connection.drafts.pop(draft.id, None)

@@ -91,6 +91,7 @@ class Reporter:
         """Wait until everything queued has been sent."""
         if self._pending:
             await asyncio.wait(list(self._pending), timeout=ORIGIN_TIMEOUT + 1)
+        self._writer.transport.set_write_buffer_limits(0)  # else drained means: less than 64 KB are left, and lost at the end
         await self._writer.drain()
 
 

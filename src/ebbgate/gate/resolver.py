@@ -35,7 +35,9 @@ from ebbgate.secrets.finding import Carrier, Place
 
 TTL = 30  # seconds; as long as the directory's cache
 UPSTREAM_TIMEOUT = 8.0  # seconds, below the 10 that most stub resolvers wait in all
-MAX_IN_FLIGHT = 512  # questions being answered at once; more are dropped, as an overloaded server would
+RECEIVE_BUFFER = 1 << 20  # bytes; the kernel gives what it allows, twice 212,992 by default
+UDP_ANSWER = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
+MAX_IN_FLIGHT = 2048  # questions being answered at once; more are dropped, as an overloaded server would
 MAX_TCP_SECONDS = 30.0
 MAX_RECORDED = 4000  # questions journalled one by one; beyond it only counted, except for those that carry a secret
 # HTTPS and SVCB records advertise HTTP/3 and encrypted server names: neither can be used here, so there are none.
@@ -51,31 +53,30 @@ class Resolver:
     def __init__(self, context: GateContext, nonce: str, nameservers: tuple[str, ...] = ()) -> None:
         self._context = context
         self._nonce = nonce
-        self._in_flight = 0
-        self._recorded: set[tuple[str, str, str]] = set()
+        self._recorded: set[tuple[str, ...]] = set()
         self._count = 0
         self._upstream = upstream_names.async_resolver(nameservers) if nameservers else _system_resolver()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, datagrams: list[socket.socket], streams: list[socket.socket]) -> None:
         """Begin to answer."""
+        for one in datagrams:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._datagrams = [Datagrams(one, self.datagram) for one in datagrams]
         for one in streams:
             await asyncio.start_server(self._serve_stream, sock=one)
 
     def datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
         """A question over UDP."""
-        if self._in_flight >= MAX_IN_FLIGHT:
-            return
-        task = asyncio.get_running_loop().create_task(self._answer_datagram(data, peer, reply))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if len(self._tasks) < MAX_IN_FLIGHT:
+            task = asyncio.get_running_loop().create_task(self._answer_datagram(data, peer, reply))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _answer_datagram(self, data: bytes, peer: Peer, reply: Reply) -> None:
         answer = await self.respond(data, "udp", peer, "")
         if answer is not None:
-            limit = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
-            reply(_wire(answer, limit))
+            reply(_wire(answer, UDP_ANSWER))
 
     async def _serve_stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -97,7 +98,6 @@ class Resolver:
 
     async def respond(self, data: bytes, transport: str, peer: tuple[str, int], server: str) -> dns.message.Message | None:
         """The answer to one question in wire format; None when it is not worth one."""
-        self._in_flight += 1
         try:
             query = dns.message.from_wire(data, ignore_trailing=True)
             if query.flags & dns.flags.QR or len(query.question) != 1:
@@ -108,8 +108,6 @@ class Resolver:
         except Exception as problem:
             self._context.connections.report_defect(boundary.defect("Resolver", "respond", problem))
             return None
-        finally:
-            self._in_flight -= 1
 
     async def _respond_to(
         self, query: dns.message.Message, transport: str, peer: tuple[str, int], server: str
@@ -208,22 +206,16 @@ class Resolver:
         *,
         forwarded: bool,
     ) -> None:
-        """One record for each different question that is allowed or nobody's business, each one that is denied."""
+        """One record for each different question of each different asker; every one that carries a secret."""
         reporter, enforce = self._context.reporter, self._context.enforce
         leaks = any(not finding.permitted for finding in findings)
-        key = (name, kind, str(decision.reason))
-        if not leaks and key in self._recorded:
-            return
-        self._count += 1
-        if self._count > MAX_RECORDED and not leaks:
-            reporter.dropped += 1
-            return
-        self._recorded.add(key)
         denied = not decision.allowed or leaks
         observation = Observation(Stage.DNS, Protocol.DNS, name)
         suggestion = judging.suggestion(observation, decision) if not decision.quiet else ""
 
         def send(known: Origin) -> None:
+            if not leaks and not self._is_new((name, kind, str(decision.reason), transport, *_asker(known))):
+                return
             reporter.event(
                 DnsQuestion(
                     name=reporter.publish_host(name),
@@ -243,6 +235,22 @@ class Resolver:
             )
 
         reporter.later(origin, send)
+
+    def _is_new(self, question: tuple[str, ...]) -> bool:
+        """Whether a question is to be recorded: once, and not when there are too many."""
+        if question in self._recorded:
+            return False
+        self._count += 1
+        if self._count > MAX_RECORDED:
+            self._context.reporter.dropped += 1
+            return False
+        self._recorded.add(question)
+        return True
+
+
+def _asker(origin: Origin) -> tuple[str, str]:
+    """Program and step, as far as they are known."""
+    return (origin.process.exe if origin.process else "", origin.step.name if origin.step else "")
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:

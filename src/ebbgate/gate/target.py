@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mitmproxy import http
 
 from ebbgate.gate.connections import GateConnection
 from ebbgate.policy.names import canonical_authority, is_literal
+
+_CONTROL = re.compile(rb"[\x00-\x20\x7f]")
+_CONTROL_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # a tab is white space there (RFC 9110, 5.5)
+# A method in a header, which many frameworks and APIs put in the place of POST.
+_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 
 
 class Ambiguous(ValueError):
@@ -27,8 +33,14 @@ class Target:
 
 def target_of(request: http.Request, connection: GateConnection, *, tls: bool) -> Target:
     """Destination of a request. Ambiguous when its parts disagree or cannot be parsed."""
+    _refuse_controls(request)
     path = _path(request)
-    authorities = {_canonical(text, tls=tls) for text in _authorities(request)}
+    try:
+        authorities = {_canonical(text, tls=tls) for text in _authorities(request)}
+    except Ambiguous:
+        raise
+    except ValueError:  # its text quotes what was sent, which may be a secret cut in two
+        raise Ambiguous("a host that is none") from None
     if len(authorities) > 1:
         raise Ambiguous("more than one authority")
     chosen_port = connection.chosen[1]
@@ -58,6 +70,14 @@ def _authorities(request: http.Request) -> list[str]:
     return [text for text in (*found, request.authority) if text]
 
 
+def _refuse_controls(request: http.Request) -> None:
+    """What one server takes for the end of a line is part of a value to another: folded lines, bare CR, NUL."""
+    if any(_CONTROL_IN_VALUE.search(value) for _name, value in request.headers.fields):
+        raise Ambiguous("a control character in a header")
+    if _CONTROL.search(request.data.path) or _CONTROL.search(request.data.method):
+        raise Ambiguous("a control character in the request line")
+
+
 def _path(request: http.Request) -> str:
     target = request.path
     if target == "*" and request.method == "OPTIONS":
@@ -66,7 +86,13 @@ def _path(request: http.Request) -> str:
         raise Ambiguous("absolute form in origin form's place")
     if not target.startswith("/"):
         raise Ambiguous("a request target that is no path")
-    return target.partition("?")[0].partition("#")[0]
+    return target.partition("?")[0]
+
+
+def methods_of(request: http.Request) -> tuple[str, ...]:
+    """The request's method, and those by which a header asks the server to replace it."""
+    asked = [value.strip().upper() for name in _OVERRIDES for value in request.headers.get_all(name)]
+    return tuple(dict.fromkeys([request.method.upper(), *asked]))
 
 
 def candidates(connection: GateConnection) -> tuple[str, ...]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from mitmproxy import http
 
+from ebbgate.gate import engine
 from ebbgate.gate.context import GateContext
+from ebbgate.gate.draft import Draft
 from ebbgate.gate.gatekeeper import draft_of
 from ebbgate.secrets.finding import Carrier, Place
 
@@ -19,6 +21,8 @@ class WebSockets:
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Begin the stream over all messages."""
+        flow.metadata[engine.CONTROL_FRAME] = lambda payload: self._judge(flow, draft_of(flow), payload)
+        flow.metadata[engine.TOO_LONG] = lambda: self._too_long(flow, draft_of(flow))
         flow.metadata[_STREAM] = self._context.scanner.stream(Place(Carrier.WEBSOCKET), interactive=True)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
@@ -31,8 +35,17 @@ class WebSockets:
         if not message.from_client:
             draft.bytes_in += len(message.content)
             return
-        whole = self._context.scanner.scan(message.content, Place(Carrier.WEBSOCKET))
-        pieces = flow.metadata[_STREAM].feed(message.content)
+        if not self._judge(flow, draft, message.content):
+            message.drop()
+
+    def _too_long(self, flow: http.HTTPFlow, draft: Draft) -> None:
+        draft.error = f"a WebSocket message over {engine.MAX_MESSAGE >> 20} MB"
+        self._context.connections.refuse_connection(flow.client_conn.id)
+
+    def _judge(self, flow: http.HTTPFlow, draft: Draft, content: bytes) -> bool:
+        """Whether a message, or the payload of a control frame, may be sent on."""
+        whole = self._context.scanner.scan(content, Place(Carrier.WEBSOCKET))
+        pieces = flow.metadata[_STREAM].feed(content)
         draft.add_findings(self._context.judge((*whole.findings, *pieces.findings), draft.host, tls=False))
         if whole.uninspected:
             draft.note_uninspected(whole.uninspected)
@@ -40,8 +53,8 @@ class WebSockets:
             flow.metadata[_STREAM].permit()
         if self._context.enforce and draft.leaks:
             draft.blocked = True
-            draft.bytes_withheld += len(message.content)
-            message.drop()
+            draft.bytes_withheld += len(content)
             self._context.connections.refuse_connection(flow.client_conn.id)
-        else:
-            draft.bytes_out += len(message.content)
+            return False
+        draft.bytes_out += len(content)
+        return True

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ebbgate.errors import PolicyError
 
-COVERED_DIRECTORIES = ("/run", "/var/run", "/var/spool/cron", "/var/spool/at", "/var/spool/anacron", "/dev/shm")  # noqa: S108 - covered, not used
+COVERED_DIRECTORIES = ("/run", "/var/run", "/var/spool/cron", "/var/spool/at", "/var/spool/anacron", "/dev/shm", "/dev/mqueue")  # noqa: S108 - covered, not used
 ROOT_COVERED_DIRECTORIES = (
     "/etc/cron.d",
     "/etc/cron.hourly",
@@ -35,6 +35,8 @@ KEPT_IN_RUN = ("current-system", "booted-system", "wrappers", "opengl-driver", "
 # Directories in which programs of a user usually leave sockets, and how deep to look. Bounded: this runs at each start.
 SEARCHED = (("/tmp", 3), ("/var/tmp", 2), ("/var/lib", 2), ("/var/snap", 4), ("/opt", 2))  # noqa: S108
 SEARCHED_IN_HOME = 3
+SEARCHED_IN_MOUNTS = 2  # a host's /run or / mounted into a container: its sockets are in nobody's list here
+KERNEL_FILE_SYSTEMS = ("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "debugfs", "tracefs", "securityfs", "bpf")
 MAX_SEARCHED_ENTRIES = 20_000
 SOCKET_VARIABLES = (
     "SSH_AUTH_SOCK",
@@ -88,6 +90,7 @@ def find_doors(environ: Mapping[str, str], *, open_doors: Iterable[str] = (), as
         *_mounted(proc),
         *_named_by(environ),
         *_searched([*SEARCHED, (environ.get("HOME", "/root"), SEARCHED_IN_HOME)]),
+        *_searched([(path, SEARCHED_IN_MOUNTS) for path in _mounted(proc) if path not in ("/", *directories)]),
     }
     outside = sorted(path for path in found if not _below(path, directories) and not _below(path, opened) and _is_door(path))
     read_only = [path for path in ROOT_READ_ONLY if as_root and os.path.exists(path)]
@@ -140,13 +143,14 @@ def _listening(proc: Path) -> Iterator[str]:
 
 
 def _mounted(proc: Path) -> Iterator[str]:
-    """Mount points that are sockets: how a container is given its host's Docker."""
+    """Mount points, of which some are sockets or hold some: how a container is given its host's Docker."""
     try:
         lines = (proc / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
         return
     for line in lines:
-        yield line.split()[4].encode().decode("unicode_escape", errors="replace")
+        if line.partition(" - ")[2].split(" ")[0] not in KERNEL_FILE_SYSTEMS:
+            yield line.split()[4].encode().decode("unicode_escape", errors="replace")
 
 
 def _named_by(environ: Mapping[str, str]) -> Iterator[str]:

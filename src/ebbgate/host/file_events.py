@@ -67,6 +67,7 @@ class FileEvents:
         flags = _CLOEXEC | _NONBLOCK | _UNLIMITED_MARKS | _REPORT_DIR_FID | _REPORT_NAME
         self._descriptor = _checked(_libc.fanotify_init(ctypes.c_uint(flags), ctypes.c_uint(os.O_RDONLY | os.O_CLOEXEC)))
         self._marks: dict[bytes, _Mark] = {}
+        self._identities: dict[str, bytes] = {}
         self._own = os.getpid()
         self.overflows = 0
 
@@ -85,6 +86,7 @@ class FileEvents:
             identity = _identity(os.fsencode(directory))
             if identity not in self._marks:
                 self._mark(_MARK_ADD, what, directory)
+                self._identities[os.fspath(directory)] = identity
                 self._marks[identity] = _Mark(os.fspath(directory), tag, _hold(os.fspath(directory)))
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -105,14 +107,16 @@ class FileEvents:
 
     def forget(self, directory: str | Path) -> None:
         """Take a mark off, where the directory is gone too."""
-        for identity, mark in [(one, mark) for one, mark in self._marks.items() if mark.directory == os.fspath(directory)]:
-            if mark.held >= 0:
-                os.close(mark.held)
-            del self._marks[identity]
-            try:
-                self._mark(_MARK_REMOVE, OPENED, directory)
-            except OSError:
-                pass
+        identity = self._identities.pop(os.fspath(directory), b"")
+        mark = self._marks.pop(identity, None)
+        if mark is None:
+            return
+        if mark.held >= 0:
+            os.close(mark.held)
+        try:
+            self._mark(_MARK_REMOVE, OPENED | CHANGES | ATTRIBUTES, directory)
+        except OSError:
+            pass
 
     def _mark(self, how: int, what: int, directory: str | Path) -> None:
         mask = ctypes.c_uint64(what | _EVENT_ON_CHILD | (IS_DIRECTORY if what & CREATED else 0))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ebbgate.host import kernel
 from ebbgate.host.doors import KEPT_IN_RUN, Doors
+from ebbgate.host.name_sources import HOSTS, READ_ONLY
 
 # The devices that programs need; everything else under /dev (disks, memory, hypervisor) is out of reach for root.
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun")
@@ -45,6 +46,25 @@ def cover(doors: Doors, *, uid: int, gid: int, as_root: bool) -> None:
     for path, descriptor in kept.items():
         _reopen(path, descriptor)
         os.close(descriptor)
+
+
+def working_directory() -> str:
+    """The working directory's real path; "/" when it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
+
+
+def enter_again(directory: str, covers: tuple[str, ...]) -> None:
+    """Go to the working directory by its path. A process that stood below a cover when it was laid still stands below it,
+    and what is there can be reached by relative names. Where the cover has no such directory, the root takes its place.
+    """
+    try:
+        os.chdir(directory)
+    except OSError:
+        if any(f"{directory}/".startswith(f"{cover}/") for cover in (*covers, "/proc")):
+            os.chdir("/")
 
 
 def _empty_file() -> str:
@@ -118,6 +138,20 @@ def resolver_configuration(nameservers: tuple[str, ...], real_path: str) -> None
     directory = _guard_directory()
     text = "".join(f"nameserver {address}\n" for address in nameservers) + "options edns0\n"
     lay_file(real_path, text.encode(), directory / "resolv.conf")
+
+
+def name_sources() -> None:
+    """Give the command a hosts file of its own, to write to if it likes, and make the other files for names read-only.
+
+    The gate outside reads the real ones while the command runs.
+    """
+    for path in filter(os.path.isfile, READ_ONLY):
+        _read_only(os.path.realpath(path))
+    if os.path.isfile(HOSTS):
+        seen, copy = os.stat(HOSTS), _guard_directory() / "hosts"
+        copy.write_bytes(Path(HOSTS).read_bytes())
+        copy.chmod(seen.st_mode & 0o777)
+        kernel.mount(str(copy), os.path.realpath(HOSTS), "", kernel.MS_BIND)
 
 
 def _guard_directory() -> Path:

@@ -73,7 +73,10 @@ def describe(pid: int, redact: Callable[[str], str], *, certain: bool = True, pr
         program = os.readlink(base / "exe")
     except OSError:
         program = name
-    arguments = [redact(one.decode(errors="replace")) for one in raw.rstrip(b"\0").split(b"\0")]
+    words = raw.rstrip(b"\0").split(b"\0")
+    if len(raw) == MAX_ARGUMENTS and not raw.endswith(b"\0"):
+        words[-1] = "…".encode()  # cut off: half a secret is not recognised as one
+    arguments = [redact(one.decode(errors="replace")) for one in words]
     return Process(pid, redact(program), " ".join(arguments), certain)
 
 
@@ -125,6 +128,14 @@ def image(pid: int) -> Image | None:
     except OSError:
         name = _read(f"/proc/{pid}/comm", 64)
         return None if name is None else Image(name.decode(errors="replace").strip(), arguments)
+
+
+def exe(pid: int) -> str:
+    """Path of a process' program; "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 
 def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:

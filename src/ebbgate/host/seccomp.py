@@ -5,6 +5,7 @@ A network namespace confines the internet families. These go elsewhere:
 ``socket`` of other families   AF_VSOCK reaches the hypervisor whatever the namespace; Bluetooth, NFC, QIPCRTR alike.
 ``io_uring``                   opens sockets without the system calls that a filter sees. Docker's default closes it too.
 ``ioctl(TIOCSTI, TIOCLINUX)``  types into the terminal, that is into the shell outside, after the command has ended.
+``keyctl`` and its kin          has the kernel start a helper outside that resolves names or mounts (``request-key``).
 ``socketcall`` (i386)          multiplexes socket() behind a pointer that a filter cannot read.
 
 The filter answers with an error, as an old kernel would, so that programs fall back. System call numbers are those of
@@ -43,13 +44,17 @@ class _Abi:
     audit_arch: int
     socket: int
     ioctl: int
+    keyrings: tuple[int, int, int]  # add_key, request_key, keyctl
     socketcall: int | None = None
     has_x32: bool = False
 
 
 _ABIS = {
-    "x86_64": (_Abi(0xC000003E, 41, 16, has_x32=True), _Abi(0x40000003, 359, 54, socketcall=102)),
-    "aarch64": (_Abi(0xC00000B7, 198, 29), _Abi(0x40000028, 281, 54)),
+    "x86_64": (
+        _Abi(0xC000003E, 41, 16, (248, 249, 250), has_x32=True),
+        _Abi(0x40000003, 359, 54, (286, 287, 288), socketcall=102),
+    ),
+    "aarch64": (_Abi(0xC00000B7, 198, 29, (217, 218, 219)), _Abi(0x40000028, 281, 54, (309, 310, 311))),
 }
 
 
@@ -74,7 +79,7 @@ def _abi_program(abi: _Abi) -> list[Instruction]:
     code: list[Instruction] = [(_LD_ABS, 0, 0, _OFFSET_NR)]
     if abi.has_x32:
         code += [(_JGE, 0, 1, _X32_BIT), _fail(errno.ENOSYS)]
-    for number in (*_IO_URING, *([abi.socketcall] if abi.socketcall else [])):
+    for number in (*_IO_URING, *abi.keyrings, *([abi.socketcall] if abi.socketcall else [])):
         code += [(_JEQ, 0, 1, number), _fail(errno.ENOSYS)]
     families = _allow_only(ALLOWED_FAMILIES, errno.EAFNOSUPPORT)
     code += [(_JEQ, 0, len(families) + 1, abi.socket), (_LD_ABS, 0, 0, _OFFSET_ARG0), *families]

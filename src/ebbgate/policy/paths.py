@@ -1,7 +1,7 @@
 """Request paths against globs: ``*`` within a segment, ``**`` across segments.
 
 A path is matched in its normal form. One that servers may read in different ways (dot segments, empty segments, encoded
-slashes, backslashes, NUL) has none, and matches nothing but an entry without paths.
+slashes, backslashes, NUL, fragments) has none, and matches nothing but an entry without paths.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 def normal_path(raw: str) -> str | None:
     """The percent-decoded path, None when it can be read in more than one way."""
     lowered = raw.lower()
-    if any(sign in lowered for sign in ("%2f", "%5c", "%00", "\\", "\0", ";")):
+    if any(sign in lowered for sign in ("%2f", "%5c", "%00", "\\", "\0", ";", "#")):
         return None
     try:
         decoded = unquote_to_bytes(raw).decode("utf-8")

@@ -21,7 +21,7 @@ MAX_NODES = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. line, column: 1-based. fix: what to write instead."""
+    """One mistake. source: a file, or an option, in which there are no lines. line, column: 1-based. fix: what to write."""
 
     source: str
     line: int
@@ -32,7 +32,8 @@ class Problem:
 
     def __str__(self) -> str:
         fix = f" ({self.fix})" if self.fix else ""
-        return f"{self.source}:{self.line}:{self.column}: {self.message}{fix}"
+        where = self.source if self.source.startswith("--") else f"{self.source}:{self.line}:{self.column}"
+        return f"{where}: {self.message}{fix}"
 
 
 class PolicyProblems(PolicyError):

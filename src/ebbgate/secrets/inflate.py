@@ -26,7 +26,19 @@ class BoundReached(Exception):
 
 
 class Malformed(Exception):
-    """These bytes are not what they were said to be."""
+    """These bytes are not what they were said to be. made: what could be expanded before that showed."""
+
+    def __init__(self, made: bytes = b"") -> None:
+        super().__init__()
+        self.made = made
+
+
+MALFORMED = "malformed "
+
+
+def malformed(coding: str) -> str:
+    """The words for data that are not in the coding they are said to be in."""
+    return MALFORMED + coding
 
 
 class Inflater(Protocol):
@@ -49,11 +61,14 @@ class _Bounded:
         for start in range(0, len(data), _SLICE):
             rest, fresh = data[start : start + _SLICE], False
             while rest:
-                made, left = self._expand(rest)
+                try:
+                    made, left = self._expand(rest)
+                except Malformed:
+                    raise Malformed(b"".join(parts)) from None
                 self._count(len(rest) - len(left), len(made))
                 parts.append(made)
                 if fresh and len(left) == len(rest):
-                    raise Malformed
+                    raise Malformed(b"".join(parts))
                 if left:
                     self._step = self._make()  # another member follows: gzip, zstd and bzip2 allow it
                 rest, fresh = left, bool(left)

@@ -15,6 +15,7 @@ from urllib.parse import quote_from_bytes
 
 MIN_NEEDLE = 7  # bytes of an encoded form; shorter ones meet by chance (measured: 6 alphanumerics none in 64 MB)
 MIN_LINE = 24  # bytes; shorter lines of a multi-line secret may be anything ("-----BEGIN", braces)
+ONE_HYPHEN = bytes.maketrans(b"_", b"-")  # many resolvers take no underscore, so people write the other
 _URL_ALPHABET = bytes.maketrans(b"+/", b"-_")
 
 
@@ -95,13 +96,13 @@ def _simple(form: bytes) -> Iterable[tuple[bytes, tuple[str, ...]]]:
 
 
 def folded_needles_of(value: bytes, owner: int) -> list[Needle]:
-    """Forms for places that have no upper case: host names. All lower case, without dots."""
+    """Forms for places that have no upper case: host names. All lower case, without dots, and with one kind of hyphen."""
     found: dict[bytes, Needle] = {}
     candidates: list[tuple[bytes, str]] = [(value, "raw"), (value.hex().encode(), "hex")]
     candidates += [(core, "base32") for core in base32_cores(value)]
     candidates += [(core.translate(_URL_ALPHABET), "base64url") for core in base64_cores(value)]
     for data, encoding in candidates:
-        folded = data.lower().replace(b".", b"")
+        folded = data.lower().replace(b".", b"").translate(ONE_HYPHEN)
         if len(folded) >= MIN_NEEDLE:
             found.setdefault(folded, Needle(folded, owner, (encoding,)))
     return list(found.values())

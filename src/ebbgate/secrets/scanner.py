@@ -7,18 +7,19 @@ the chunks are cut*.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from ebbgate.secrets import inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Automaton, Hit, first_of_each
 from ebbgate.secrets.finding import Finding, Place
-from ebbgate.secrets.needles import folded_needles_of, needles_of
+from ebbgate.secrets.needles import ONE_HYPHEN, folded_needles_of, needles_of
 from ebbgate.secrets.secret import Secret
 
 MAX_HELD = 4 << 20  # compressed bytes that may wait for the end of a needle; more is uninspectable
 _TOKEN = re.compile(rb"[^\s&=,;\"']+")
-_SEPARATE_LABELS = bytes.maketrans(b"_", b"-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,15 @@ class Scanner:
         for view in views.views(data, content_encoding, budget):
             for hit in first_of_each(self._automaton.search(view.data)[0]):
                 found.append(self._finding(hit, place, view.encodings, view.offset))
-        return ScanResult(tuple(_distinct(found)), budget.spent, len(data))
+        return ScanResult(tuple(_distinct(found)), budget.uninspected, len(data))
+
+    def scan_pieces(self, pieces: Sequence[bytes], place: Place) -> ScanResult:
+        """Read pieces as if nothing stood between them. Only what begins in one and ends in another counts."""
+        joined = b"".join(pieces)
+        ends = list(accumulate(map(len, pieces)))
+        hits = [hit for hit in self._automaton.search(joined)[0] if bisect_right(ends, hit.start) != bisect_left(ends, hit.end)]
+        found = [self._finding(hit, place, ("pieces",), -1) for hit in first_of_each(hits)]
+        return ScanResult(tuple(_distinct(found)), "", len(joined))
 
     def _finding(self, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         owner = hit.needle.owner
@@ -70,8 +79,8 @@ class Scanner:
         """A host or DNS name: no upper case, at most 63 characters a label, so values come in pieces and folded."""
         text = host.lower().encode("utf-8", "surrogateescape")
         found: list[Finding] = []
-        for data in dict.fromkeys((text.replace(b".", b""), text.replace(b".", b"").translate(_SEPARATE_LABELS))):
-            found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._folded.search(data)[0])]
+        data = text.replace(b".", b"").translate(ONE_HYPHEN)
+        found += [self._finding(hit, place, (), 0) for hit in first_of_each(self._folded.search(data)[0])]
         found += [
             self._finding(hit, place, (), 0)
             for hit in first_of_each(self._automaton.search(host.encode("utf-8", "surrogateescape"))[0])
@@ -82,17 +91,19 @@ class Scanner:
         """Text in which every recognised form of a secret is replaced by ``[NAME]``."""
         if not self._secrets or not text:
             return text
-        data = self._replace_literals(text.encode("utf-8", "surrogateescape"))
+        data = self._replace_literals(text.encode("utf-8", "surrogateescape"), self._automaton)
+        data = self._replace_literals(data, self._folded, data.lower().translate(ONE_HYPHEN))
         data = _TOKEN.sub(self._replace_token, data)
         left = self._whole(data)
         if left:
             return f"[redacted: {', '.join(sorted(left))}]"
         return data.decode("utf-8", "surrogateescape")
 
-    def _replace_literals(self, data: bytes) -> bytes:
+    def _replace_literals(self, data: bytes, automaton: Automaton, as_read: bytes | None = None) -> bytes:
+        """as_read: data of the same length in which to look instead, for names, which know no upper case."""
         parts: list[bytes] = []
         position = 0
-        for hit in self._automaton.search(data)[0]:
+        for hit in automaton.search(data if as_read is None else as_read)[0]:
             if hit.end <= position:
                 continue
             parts += [
@@ -147,7 +158,7 @@ class StreamScan:
         self._base = 0
         self._reported: set[str] = set()
         self._inner = _Inner.make(codings)
-        self._start: bytes | None = None if codings else b""
+        self._start: bytes | None = None if self._inner is not None else b""
         self._uninspected = "" if self._inner is not None or not codings else f"unknown content-encoding {codings[0][:20]}"
         self._withheld = b""
 
@@ -216,7 +227,7 @@ class StreamScan:
             self._inner, self._uninspected = None, "decode budget"
             return []
         except inflate.Malformed:
-            self._uninspected = f"malformed {self._inner.codings[-1]}"
+            self._uninspected = inflate.malformed(self._inner.codings[-1])
             self._inner = None
             return []
         return self._new(hits, tuple(self._inner.codings))

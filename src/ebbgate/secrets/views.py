@@ -10,11 +10,12 @@ import base64
 import binascii
 import html
 import io
+import itertools
 import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
 from ebbgate.secrets import inflate
@@ -34,6 +35,10 @@ _HEX_RUN = re.compile(rb"(?:[0-9a-fA-F]{2}){%d,}" % (MIN_RUN // 2))
 _ESCAPE = re.compile(rb"\\(?:u\{?([0-9a-fA-F]{4})\}?|x([0-9a-fA-F]{2})|([0-7]{3})|([\"'\\/bfnrt]))")
 _PERCENT_U = re.compile(rb"%u([0-9a-fA-F]{4})")
 _SIMPLE_ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_JSON_VALUE = re.compile(rb'"((?:[^"\\]|\\.)*)"(?=\s*[,}\]])')
+# What begins with these bytes in the middle of something else is hardly ever anything else: 3 bytes meet by chance in 16 MB.
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|BZh[1-9]1AY&SY|\xfd7zXZ\x00")
+_ZIP_END = 22  # bytes of the end of central directory, without its comment
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 _SEPARATORS = b" \t\r\n\"',;"
 
@@ -49,12 +54,18 @@ class View:
 
 @dataclass(slots=True)
 class Budget:
-    """What one scan may still spend; ``spent`` says why it had to stop."""
+    """What one scan may still spend. spent: why it had to stop. notes: what one decoder could not read; the others go on."""
 
     deadline: float
     bytes_left: int = MAX_BYTES
     views_left: int = MAX_VIEWS
     spent: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def uninspected(self) -> str:
+        """Why some of the data was not read; "" when all of it was."""
+        return self.spent or next(iter(self.notes), "")
 
     def take(self, size: int) -> bool:
         """Pay for one view."""
@@ -73,6 +84,8 @@ def views(data: bytes, content_encoding: str, budget: Budget) -> Iterator[View]:
     if start is not None and start.encodings:
         yield start
         waiting = [(start, 0)]
+    if budget.notes:
+        waiting.append((View(data, (), 0), 0))  # not what it was said to be: read it as it is, too
     seen = {hash(data)}
     while waiting:
         current, depth = waiting.pop(0)
@@ -91,15 +104,15 @@ def _undo_codings(view: View, header: str, budget: Budget) -> View | None:
     for coding in inflate.codings(header):
         machine = inflate.inflater(coding, limit=MAX_BYTES)
         if machine is None:
-            budget.spent = f"unknown content-encoding {coding[:20]}"
+            budget.notes.append(f"unknown content-encoding {coding[:20]}")
             return view
         try:
             view = View(machine.feed(view.data), (*view.encodings, coding), -1)
         except inflate.BoundReached:
-            budget.spent = "decode budget"
-            return None
+            budget.notes.append("decode budget")
+            return view
         except inflate.Malformed:
-            budget.spent = f"malformed {coding}"
+            budget.notes.append(inflate.malformed(coding))
             return view
         if not budget.take(len(view.data)):
             return None
@@ -123,9 +136,9 @@ def _decoded(view: View, budget: Budget) -> Iterator[View]:
                 if budget.spent:
                     return
         except inflate.BoundReached:
-            budget.spent = "decode budget"
+            budget.notes.append("decode budget")
         except Exception:
-            budget.spent = f"{name} decoder failed"
+            budget.notes.append(f"{name} decoder failed")
 
 
 Decoded = Iterator[tuple[bytes, int]]
@@ -207,20 +220,24 @@ def _utf16(data: bytes) -> Decoded:
 
 
 def _compressed(data: bytes) -> Decoded:
-    coding = inflate.coding_by_magic(data)
-    machine = inflate.inflater(coding, limit=MAX_BYTES) if coding else None
-    if machine is not None:
-        try:
-            yield machine.feed(data), 0
-        except inflate.Malformed:
-            return
+    """From the first byte, or further in: a file in a multipart body, a message with its length in front (gRPC)."""
+    starts = [0, *(match.start() for match in itertools.islice(_COMPRESSED.finditer(data, 1), MAX_MEMBERS))]
+    for start in starts:
+        coding = inflate.coding_by_magic(data[start : start + inflate.LONGEST_MAGIC])
+        machine = inflate.inflater(coding, limit=MAX_BYTES) if coding else None
+        if machine is not None:
+            try:
+                yield machine.feed(data[start:]), start
+            except inflate.Malformed as broken:
+                yield broken.made, start
 
 
 def _zip(data: bytes) -> Decoded:
-    if not data.startswith(b"PK\x03\x04"):
+    start, end = data.find(b"PK\x03\x04"), data.rfind(b"PK\x05\x06")
+    if start < 0 or end < 0:
         return
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
+        archive = zipfile.ZipFile(io.BytesIO(data[start : end + _ZIP_END]))
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
         return
     with archive:
@@ -231,7 +248,15 @@ def _zip(data: bytes) -> Decoded:
                 content = file.read(MAX_MEMBER + 1)
             if len(content) > MAX_MEMBER:
                 raise inflate.BoundReached
-            yield content, member.header_offset
+            yield content, start + member.header_offset
+
+
+def _values(data: bytes) -> Decoded:
+    """The values of a form, a query or a JSON document without what stands between them: a secret in pieces."""
+    if b"=" in data and b"&" in data:
+        yield b"".join(part.partition(b"=")[2] for part in data.split(b"&")), -1
+    if b'"' in data:
+        yield b"".join(_JSON_VALUE.findall(data)), -1
 
 
 # One decoder a line; the order is that in which they are tried.
@@ -247,6 +272,7 @@ DECODERS: tuple[tuple[str, Callable[[bytes], Decoded]], ...] = (
     ("utf-16", _utf16),
     ("compressed", _compressed),
     ("zip", _zip),
+    ("values", _values),
 )
 
 

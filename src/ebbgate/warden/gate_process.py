@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ebbgate.gate.configuration import GateConfiguration
 
 # What the gate may see of the environment: where trust and names come from, and no values that could be secrets.
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN", "HOSTALIASES")
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN")
 _START_TIMEOUT = 30.0  # seconds; it takes 0.6 s on an idle machine
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.process import main; main(int(sys.argv[2]))"
 

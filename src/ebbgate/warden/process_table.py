@@ -238,10 +238,12 @@ class ProcessTable:
             if pid not in births or abs(births[pid].started - entry.since) > SAME_START_NS:
                 self._end(entry)
         for pid in sorted(births, key=lambda one: (births[one].started, one)):
+            # Arguments lie in the process' own memory, which it can have lead into a file system of its own that never
+            # answers; they are read right after exec, or when there is a reason.
             known = self._pids.get(pid)
             if known is None or known.ended:
                 self._adopt(pid)
-            else:
+            elif known.program.image is None or processes.exe(pid) != known.program.image.exe:
                 known.program = Program(processes.image(pid))
 
     def _adopt(self, pid: int) -> Entry | None:
@@ -360,7 +362,9 @@ def _same_step(other: Entry, root: Entry) -> bool:
         return True
     if not (root.parent is not None and root.parent is other.parent and root.parent.kind is Kind.RUNNER and root.step):
         return False
-    return other.since >= root.since if other.step is None else other.step.files == root.step.files
+    if other.step is None:
+        return other.since >= root.since
+    return other.step.files == root.step.files if root.step.files else other.step.step == root.step.step
 
 
 def _unit(cgroups: str) -> str:

@@ -30,6 +30,7 @@ from ebbgate.events.types import (
 )
 from ebbgate.events.verdict import Verdict, exit_code, verdict
 from ebbgate.exit_codes import BROKEN
+from ebbgate.host import masks, streams
 from ebbgate.host.doors import Doors, find_doors
 from ebbgate.policy.load import load_policy
 from ebbgate.policy.model import Policy
@@ -67,8 +68,9 @@ class Options:
 
 def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> int:
     """Run the command and report on ``stream``. Raises PolicyError or PlatformError when nothing was run."""
-    if not options.command:
+    if not options.command or not options.command[0]:
         raise PolicyError("no command to run", "", "ebbgate run [options] -- COMMAND...")
+    streams.refuse_ways_out()
     files = [options.policy] if options.policy else []
     policy = load_policy(files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny)
     bound = [binding.name for binding in policy.bindings]
@@ -81,7 +83,9 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     doors = _doors(options, environ)
     with Journal(_events_file(directory)) as journal:
         request = RunRequest(
-            workload=Workload(options.command, {**environ, NESTED_VARIABLE: "sealed"}, doors),
+            workload=Workload(
+                options.command, {**environ, NESTED_VARIABLE: "sealed"}, doors, _shown(scanner, options.command[0])
+            ),
             policy=policy,
             secrets=tuple(known),
             salt=salt,
@@ -114,7 +118,7 @@ def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes,
     return RunStarted(
         version=__version__,
         mode=policy.mode,
-        command=printable(" ".join(scanner.redact(word) for word in options.command), _MAX_COMMAND),
+        command=_shown(scanner, *options.command),
         policy=policy.sources,
         policy_digest=policy.digest,
         secrets=tuple(
@@ -125,12 +129,26 @@ def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes,
     )
 
 
+def _shown(scanner: Scanner, *words: str) -> str:
+    return printable(" ".join(scanner.redact(word) for word in words), _MAX_COMMAND)
+
+
 def _doors(options: Options, environ: Mapping[str, str]) -> Doors:
     found = find_doors(environ, open_doors=options.open_doors, as_root=os.geteuid() == 0)
     if options.report is None:
         return found
-    covered = (*found.directories, os.path.realpath(options.report))
+    covered = (*found.directories, _private(os.path.realpath(options.report)))
     return Doors(covered, found.sockets, found.read_only, found.opened, found.requested)
+
+
+def _private(directory: str) -> str:
+    """The report directory, unless the command works in it: it is covered for the command, which would see nothing of its own."""
+    working = masks.working_directory()
+    if working == directory or working.startswith(directory.rstrip("/") + "/"):
+        raise PolicyError(
+            "the command works inside the report directory", f"{directory} is out of its reach", "give a directory of its own"
+        )
+    return directory
 
 
 def _report_directory(path: Path) -> int:
