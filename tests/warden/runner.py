@@ -53,7 +53,8 @@ class FakeRunner:
         self.process.wait()
 
     def _ask(self, question: Mapping[str, Any]) -> int:
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
+        assert self.process.stdout
         self.process.stdin.write(json.dumps(question) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import tempfile
@@ -71,9 +72,11 @@ def end(pid: int) -> None:
 
 def check(origin: Origin, step: str, root: int) -> None:
     assert origin.party == "job"
-    assert origin.step is not None and origin.step.name == step
+    assert origin.step is not None
+    assert origin.step.name == step
     chain = [origin.process, *origin.ancestry]
-    assert chain[-1] is not None and chain[-1].pid == root
+    assert chain[-1] is not None
+    assert chain[-1].pid == root
 
 
 # Leaves its parent, session, name and environment behind, in every way at once.
@@ -112,13 +115,15 @@ def test_a_process_that_left_its_parents(
             seen.until(lambda: seen.table.look(root).ended)
         origin = seen.table.origin(entry.pid)
         check(origin, "build", root)
-        assert origin.process is not None and origin.process.exe == os.path.realpath(PYTHON)
+        assert origin.process is not None
+        assert origin.process.exe == os.path.realpath(PYTHON)
         assert len(origin.ancestry) == 3
         assert seen.table.step_root(entry.pid) == root
         if not ended:
             assert entry.pid in seen.table.descendants(root)
         assert seen.monitor.kill_step(entry.pid) >= (1 if ended else 2)
-        assert entry.ended and entry.root.ended
+        assert entry.ended
+        assert entry.root.ended
     finally:
         end(entry.pid)
 
@@ -424,21 +429,22 @@ def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
     top = hierarchy()
     if top is None:
         pytest.skip("no cgroup2 hierarchy can be written to here")
-    described = tmp_path / "containers" / ID
+    full = secrets.token_hex(32)
+    described = tmp_path / "containers" / full
     described.mkdir(parents=True)
     (described / "config.v2.json").write_text(json.dumps({"Config": {"Image": "busybox:1.36"}}))
     seen = Observed(runner, docker_root=tmp_path)
     group = top / f"ebbgate-test-{os.getpid()}"
-    inner = group / "docker" / ID
+    inner = group / "docker" / full
     inner.mkdir(parents=True)
+    script = f"echo $$ > {inner}/cgroup.procs; exec {PYTHON} -c 'import time; time.sleep(300)' contained"
+    root = runner.start(["/bin/sh", "-c", script], "build")
     try:
-        script = f"echo $$ > {inner}/cgroup.procs; exec {PYTHON} -c 'import time; time.sleep(300)' contained"
-        root = runner.start(["/bin/sh", "-c", script], "build")
         entry = named(seen, "contained")
-        assert seen.table.origin(entry.pid).container == Container(ID[:12], "busybox:1.36")
-        assert seen.monitor.kill_step(root) == 1
-        runner.wait(root)
+        assert seen.table.origin(entry.pid).container == Container(full[:12], "busybox:1.36")
     finally:
+        seen.monitor.kill_step(root)
+        runner.wait(root)
         inner.rmdir()
         inner.parent.rmdir()
         group.rmdir()

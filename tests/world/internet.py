@@ -61,6 +61,7 @@ class World:
         self._listening = (*_LISTENING, *also)
         self.connections: list[Connection] = []
         self.questions: list[tuple[str, str]] = []
+        self.wires: list[bytes] = []
         self.names = dict(NAMES)
         self.elsewhere: Callable[[str], tuple[str, ...] | None] = lambda _name: None  # addresses of names that it does not know
         self._stack = contextlib.ExitStack()
@@ -140,6 +141,7 @@ class World:
 
     def answer(self, wire: bytes) -> bytes:
         """Answer a DNS query, and remember it."""
+        self.wires.append(wire)
         query = dns.message.from_wire(wire)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
@@ -165,6 +167,7 @@ class World:
         self.sniffer.lost()
         self.connections.clear()
         self.questions.clear()
+        self.wires.clear()
 
     def at(self, *addresses: str) -> list[Connection]:
         """Connections that servers at these addresses got."""

@@ -65,6 +65,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
             protect_memory=inputs["protect-memory"] == "true",
         ),
         target=target,
+        context=_mapping(document, "github"),
         on_blocked=inputs["on-blocked"],
         on_exfiltration=inputs["on-exfiltration"],
         warnings=(*(printable(str(one), 500) for one in document.get("warnings", ())), *warnings),

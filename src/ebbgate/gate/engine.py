@@ -149,7 +149,7 @@ class GuardedHttp1(Http1Server):
             yield commands.CloseConnection(self.conn)
 
     def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(self.body_reader, ChunkedReader):
+        if isinstance(self.body_reader, ChunkedReader) and not isinstance(self.body_reader, _WithTrailers):
             self.body_reader = _WithTrailers(self.body_reader)
         for command in super().read_body(event):
             ends = isinstance(command, ReceiveHttp) and isinstance(command.event, RequestEndOfMessage)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import codecs
+import importlib
+import importlib.machinery
 import os
 import pickle
+import pkgutil
 import resource
 import secrets
 import signal
@@ -19,6 +23,12 @@ import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any  # messages of host.channel
+
+import dns.asyncbackend
+import dns.rdtypes
+import dns.rdtypes.ANY
+import dns.rdtypes.CH
+import dns.rdtypes.IN
 
 from ebbgate.events.publish import printable, publishable_host
 from ebbgate.events.types import Tampering
@@ -41,6 +51,7 @@ from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
 from ebbgate.host.name_sources import NameSources, load_name_services
+from ebbgate.policy.suffixes import public_suffix_list
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -181,11 +192,27 @@ def _kept(roots: bytes) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
+def seal_imports() -> None:
+    """Load what the gate imports only when it meets it (record types, codecs), and from here on nothing from the disk.
+
+    The enclosure makes the packages read-only, but whoever may write to a directory above them can put others in its place.
+    """
+    for package in (dns.rdtypes, dns.rdtypes.ANY, dns.rdtypes.IN, dns.rdtypes.CH):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    dns.asyncbackend.get_backend("asyncio")
+    for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
+        codecs.lookup(codec)
+    public_suffix_list()
+    sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
+
+
 async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socket], control: socket.socket) -> None:
     control.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=control)
     gate = Gate(configuration, writer)
     await gate.serve(sockets)
+    seal_imports()
     gate.announce()
     receiver = channel.Receiver()
     while True:

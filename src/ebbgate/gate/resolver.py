@@ -53,7 +53,7 @@ class Resolver:
     def __init__(self, context: GateContext, nonce: str, nameservers: tuple[str, ...] = ()) -> None:
         self._context = context
         self._nonce = nonce
-        self._recorded: set[tuple[str, str, str]] = set()
+        self._recorded: set[tuple[str, ...]] = set()
         self._count = 0
         self._upstream = upstream_names.async_resolver(nameservers) if nameservers else _system_resolver()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -206,22 +206,16 @@ class Resolver:
         *,
         forwarded: bool,
     ) -> None:
-        """One record for each different question that is allowed or nobody's business, each one that is denied."""
+        """One record for each different question of each different asker; every one that carries a secret."""
         reporter, enforce = self._context.reporter, self._context.enforce
         leaks = any(not finding.permitted for finding in findings)
-        key = (name, kind, str(decision.reason))
-        if not leaks and key in self._recorded:
-            return
-        self._count += 1
-        if self._count > MAX_RECORDED and not leaks:
-            reporter.dropped += 1
-            return
-        self._recorded.add(key)
         denied = not decision.allowed or leaks
         observation = Observation(Stage.DNS, Protocol.DNS, name)
         suggestion = judging.suggestion(observation, decision) if not decision.quiet else ""
 
         def send(known: Origin) -> None:
+            if not leaks and not self._is_new((name, kind, str(decision.reason), transport, *_asker(known))):
+                return
             reporter.event(
                 DnsQuestion(
                     name=reporter.publish_host(name),
@@ -241,6 +235,22 @@ class Resolver:
             )
 
         reporter.later(origin, send)
+
+    def _is_new(self, question: tuple[str, ...]) -> bool:
+        """Whether a question is to be recorded: once, and not when there are too many."""
+        if question in self._recorded:
+            return False
+        self._count += 1
+        if self._count > MAX_RECORDED:
+            self._context.reporter.dropped += 1
+            return False
+        self._recorded.add(question)
+        return True
+
+
+def _asker(origin: Origin) -> tuple[str, str]:
+    """Program and step, as far as they are known."""
+    return (origin.process.exe if origin.process else "", origin.step.name if origin.step else "")
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:

@@ -9,11 +9,11 @@ ROOT = Path("/sys/fs/cgroup")  # where nft(8) looks for the paths of ``socket cg
 
 
 class ControlGroup:
-    """path: below the root, "" where this machine has no version 2; then nothing is made and joining does nothing."""
+    """path: below the root, "" where this machine has no version 2, or no name is given; then joining does nothing."""
 
     def __init__(self, name: str, root: Path = ROOT) -> None:
         self._directory = root / name
-        self.path = name if (root / "cgroup.controllers").exists() else ""
+        self.path = name if name and (root / "cgroup.controllers").exists() else ""
         if self.path:
             self._directory.mkdir(mode=0o755)
 

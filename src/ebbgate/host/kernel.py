@@ -164,14 +164,14 @@ def signal_descriptor(signals: Iterable[int]) -> int:
     return _checked(_libc.signalfd(-1, ctypes.byref(mask), sfd_nonblock | sfd_cloexec), "signalfd")
 
 
-def read_signal(descriptor: int) -> tuple[int, int] | None:
-    """(signal number, si_code) of the next pending signal; None when there is none."""
+def read_signal(descriptor: int) -> tuple[int, int, int] | None:
+    """(signal number, si_code, sender's pid) of the next pending signal; None when there is none."""
     try:
         raw = os.read(descriptor, 128)  # struct signalfd_siginfo
     except BlockingIOError:
         return None
-    number, _errno, code = struct.unpack_from("=Iii", raw)
-    return number, code
+    number, _errno, code, sender = struct.unpack_from("=IiiI", raw)
+    return number, code, sender
 
 
 def timer_descriptor(seconds: float) -> int:

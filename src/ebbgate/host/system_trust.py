@@ -78,10 +78,11 @@ class Installed:
     by: str
 
 
-def install(ca_pem: bytes, *, root: Path = Path("/")) -> Installed:
+def install(ca_pem: bytes, *, root: Path = Path("/"), at_once: bool = False) -> Installed:
     """Make the machine trust an authority (one PEM certificate). Idempotent. PlatformError, IntegrityError.
 
-    Takes about a second with the distribution's program, more where Java's hook runs: call it beside other work.
+    Takes about a second with the distribution's program, more where Java's hook runs. at_once: append to the bundle that
+    programs read, in a few milliseconds, and leave the certificate where the program finds it when somebody else calls it.
     """
     system = _distribution(root)
     bundle = _bundle(system, root)
@@ -92,7 +93,7 @@ def install(ca_pem: bytes, *, root: Path = Path("/")) -> Installed:
         by = "appended"
         if system is not None and anchor is not None:
             _write(anchor, ca_pem)
-            by = _update(system, root) or by
+            by = by if at_once else _update(system, root) or by
         if not _holds(bundle, ca_pem):
             by = "appended"
             _write(bundle, bundle.read_bytes().rstrip(b"\n") + b"\n" + ca_pem.strip() + b"\n")
@@ -109,8 +110,11 @@ def verify(ca_pem: bytes, *, root: Path = Path("/")) -> None:
         raise IntegrityError("the system's trust store does not hold the run's authority", str(bundle), "")
 
 
-def remove(*, root: Path = Path("/")) -> bool:
-    """Take the authority away again; False when there was none. PlatformError when the store cannot be changed."""
+def remove(*, root: Path = Path("/"), at_once: bool = False) -> bool:
+    """Take the authority away again; False when there was none. PlatformError when the store cannot be changed.
+
+    at_once: out of the bundle only, as ``install`` put it there, unless the distribution's program has run since.
+    """
     system = _distribution(root)
     anchors = _anchors(system, root) if system else []
     if system is None or not anchors:
@@ -121,8 +125,9 @@ def remove(*, root: Path = Path("/")) -> bool:
         for anchor in anchors:
             anchor.unlink()
         gone = [link for anchor in anchors for link in _unlink(anchor.stem, root)]
-        _update(system, root)
-        _tell_hooks(gone, root)
+        if gone or not at_once:
+            _update(system, root)
+            _tell_hooks(gone, root)
         if any(_holds(bundle, one) for one in ours):
             _write(bundle, _without(bundle.read_bytes(), b"".join(ours)))
     except OSError as problem:

@@ -53,7 +53,6 @@ TREES = (
     "usr/libexec/sudo",
     "usr/lib/sudo",
     "run/systemd/system",
-    "run/dbus",
 )
 # Directories in which root's PATH, loader and Python look, patterns allowed: their own entries only. Where /usr/local/bin
 # is writable (hosted images again: install-nodejs.sh), a program named like one that a daemon of root calls by its bare
@@ -120,8 +119,8 @@ def _may_write(path: Path, runner: Runner) -> bool:
         found = os.lstat(path)
     except OSError:
         return False
-    if stat.S_ISLNK(found.st_mode) or stat.S_ISCHR(found.st_mode):
-        return False
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return False  # links lead elsewhere; sockets and pipes are there to be written to
     if found.st_uid == runner.uid:
         return True  # its owner can always give itself the right
     if found.st_gid in (runner.gid, *runner.groups):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import selectors
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,16 @@ from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
 from ebbgate.events.journal import Journal
 from ebbgate.events.types import Concern, Defect, Notice, Origin
 from ebbgate.gate.configuration import GateConfiguration, JobSettings
-from ebbgate.host import early_connections, lockdown, name_service, nftables, runner_identity, system_trust, trust
+from ebbgate.host import (
+    early_connections,
+    lockdown,
+    name_service,
+    nftables,
+    runner_identity,
+    runner_platform,
+    system_trust,
+    trust,
+)
 from ebbgate.host.authority import new_authority
 from ebbgate.host.control_group import ControlGroup
 from ebbgate.host.early_connections import EarlyConnection
@@ -38,7 +46,6 @@ MAX_EARLY = 50  # connections from before that are told one by one
 EVENTS, BUNDLE, JAVA, CA = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem"
 _KEPT = ("sudo.kept", "containers.kept", "ports.kept", "core-pattern.kept")  # what locks put back when they are undone
 FILES = (EVENTS, BUNDLE, JAVA, CA, SOCKET, *_KEPT)
-_DYNAMIC_UIDS = range(61184, 65520)  # set aside for such users by systemd; nobody is listed with one
 
 
 class Arming:
@@ -69,6 +76,8 @@ class Arming:
         try:
             self._prove(guard)
             self._lock(guard)
+            if guard.monitor is not None:
+                guard.monitor.watch(self._selector, environment, guard.must_fail)
         except BaseException as problem:
             guard.record(Defect("Arming", "arm", type(problem).__name__, place_of(problem), time.time()))
             raise
@@ -85,7 +94,8 @@ class Arming:
 
     def _prepare(self) -> JobGuard:
         """State directory, journal, sockets, and a gate that is starting."""
-        request = self._request
+        request, target = self._request, self._target
+        facts = runner_platform.examine(request.context, nft=nftables.program_path(), root=target.root, proc=target.proc)
         self._make_state()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         journal = Journal(os.fdopen(os.open(self._state / EVENTS, flags, 0o600), "w", encoding="utf-8"))
@@ -96,11 +106,14 @@ class Arming:
             journal.append(Notice(Concern.ORDER, text, Origin(), time.time()))
         guard.enclosure.open()
         self._authority = new_authority(f"Ebbgate job {secrets.token_hex(4)}")
-        self._uid = _free_uid(self._target.proc)
-        self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}")
+        self._uid = runner_platform.free_uid(self._target.root, self._target.proc)
+        self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}" if "cgroup" not in facts.missing else "")
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
         guard.gate.start(self._configuration(), guard.enclosure.gate_sockets)
         guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish, guard.record)
+        if facts.missing:
+            what = f"nft or the kernel lacks {', '.join(facts.missing)}: see the table of locks in the README"
+            guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))
         return guard
 
     def _make_state(self) -> None:
@@ -147,22 +160,8 @@ class Arming:
             (self._state / name).write_bytes(content)
             (self._state / name).chmod(0o444)
         self._trusted = True
-        problems: list[BaseException] = []
-
-        def install() -> None:
-            try:
-                system_trust.install(certificate, root=self._target.root)
-            except BaseException as problem:
-                problems.append(problem)
-
-        installing = threading.Thread(target=install)
-        installing.start()
-        try:
-            self._until(lambda: guard.gate is not None and guard.gate.serving, "the gate did not start")
-        finally:
-            installing.join()
-        if problems:
-            raise problems[0]
+        system_trust.install(certificate, root=self._target.root, at_once=True)
+        self._until(lambda: guard.gate is not None and guard.gate.serving, "the gate did not start")
         return trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
 
     def _close(self, guard: JobGuard) -> None:
@@ -278,7 +277,7 @@ class Arming:
 
     def _remove_trust(self) -> None:
         if self._trusted:
-            system_trust.remove(root=self._target.root)
+            system_trust.remove(root=self._target.root, at_once=True)
 
 
 def remove_state(state: Path) -> None:
@@ -289,18 +288,6 @@ def remove_state(state: Path) -> None:
         state.rmdir()
     except OSError:
         return
-
-
-def _free_uid(proc: Path) -> int:
-    """A user id that no process has. Nobody can log in as it, since it has no entry anywhere."""
-    used: set[int] = set()
-    for entry in os.listdir(proc):
-        if entry.isdigit():
-            try:
-                used.add(os.stat(proc / entry).st_uid)
-            except OSError:
-                continue
-    return next(uid for uid in _DYNAMIC_UIDS if uid not in used)
 
 
 def _uid_of(name: str, root: Path) -> int | None:

@@ -26,6 +26,10 @@ from ebbgate.warden.arming import ENVIRONMENT, Arming, remove_state
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
+PRIORITY = -10  # before the job's own processes: who is asked about may be gone a moment later
+# Signals that would end it and can be kept out. Who sends one is recorded; nobody of the machine's has a reason to.
+DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+
 
 def start(request: JobRequest) -> dict[str, Any]:
     """Start the warden and wait until it is armed: the answer for the action. Raises what made it fail."""
@@ -62,13 +66,14 @@ def _become_daemon(keep: int) -> None:
             os.dup2(null, number)
     os.closerange(3, keep)
     os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] if keep < 1000 else keep + 1000)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
     kernel.forbid_inspection()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
         Path("/proc/self/oom_score_adj").write_text("-1000")
     except OSError:
         return  # allowed to root outside of containers only; the guard is then as mortal as others
@@ -89,6 +94,7 @@ def _serve(request: JobRequest, answers: int) -> Never:
         if guard is not None and arming.is_closed:
             gc.collect()
             gc.freeze()
+            guard.listen_for_signals(DEADLY)
             guard.loop(lambda: guard.stopped and not guard.is_answering())
     finally:
         os._exit(0)
@@ -106,5 +112,5 @@ def stop_dead(state: Path, nft: str) -> None:
     """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
     for family in ("inet", "netdev"):
         subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
-    system_trust.remove()
+    system_trust.remove(at_once=True)
     remove_state(state)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.job import JobEnclosure
@@ -26,13 +27,13 @@ from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
 from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
 from ebbgate.events.verdict import verdict
-from ebbgate.host import links, netlink
+from ebbgate.host import kernel, links, netlink
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
 from ebbgate.warden.job_monitor import JobMonitor
-from ebbgate.warden.job_report import conclusion, ending
+from ebbgate.warden.job_report import code_of, conclusion, ending
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
@@ -86,8 +87,17 @@ class JobGuard:
         self.selector.register(self.enclosure.packets, selectors.EVENT_READ, self._from_packets)
         self.selector.register(self.enclosure.rule_events, selectors.EVENT_READ, self.check_rules)
         self.selector.register(self.enclosure.link_events, selectors.EVENT_READ, self.check_links)
-        if self.monitor is not None:
-            self.monitor.watch(self.selector)
+
+    def listen_for_signals(self, numbers: Sequence[signal.Signals]) -> None:
+        """Blocked signals that would have ended the guard: who sent them is recorded."""
+        descriptor = kernel.signal_descriptor(numbers)
+        self.selector.register(descriptor, selectors.EVENT_READ, lambda: self._from_signals(descriptor))
+
+    def _from_signals(self, descriptor: int) -> None:
+        while (pending := kernel.read_signal(descriptor)) is not None:
+            sender = pending[2]
+            origin = self.monitor.origin_of(sender) if self.monitor is not None and sender else Origin()
+            self.tampered(f"somebody told the guard to end ({signal.Signals(pending[0]).name})", origin)
 
     def _tick(self) -> None:
         if self.gate is not None:
@@ -189,12 +199,13 @@ class JobGuard:
 
     _told: frozenset[str] = frozenset()
 
-    def tampered(self, what: str) -> None:
-        """Record a change once, with whoever ran last as a guess."""
+    def tampered(self, what: str, origin: Origin | None = None) -> None:
+        """Record a change once; without an origin whoever ran last is named, as a guess."""
         if what not in self._told:
             self._told |= {what}
-            suspect = self.monitor.suspect() if self.monitor is not None else Origin()
-            self.record(Tampering(what, suspect, time.time()))
+            if origin is None:
+                origin = self.monitor.suspect() if self.monitor is not None else Origin()
+            self.record(Tampering(what, origin, time.time()))
 
     # --- questions ------------------------------------------------------------------------------------------------
 
@@ -257,6 +268,11 @@ class JobGuard:
             "gate_restarts": self.gate.restarts if self.gate is not None else 0,
             "open_connections": self.gate.counts.get("open", 0) if self.gate is not None else 0,
         }
+
+    def must_fail(self) -> bool:
+        """Whether the job must not pass, as things stand."""
+        events = [*self.journal.events, *ending(0.0, complete=True, uninspected=0, dropped=0)]
+        return bool(code_of(self.request, verdict(events)))
 
     def armed(self) -> None:
         """The proof has been given."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from ebbgate.events.types import Event, Origin
 from ebbgate.host import processes
 from ebbgate.host.netlink import RefusedPacket
 from ebbgate.warden.job_attribution import JobAttribution
 from ebbgate.warden.job_request import JobRequest
+from ebbgate.warden.last_step import LastStep
 from ebbgate.warden.process_monitor import ProcessMonitor, known_units, open_source
 from ebbgate.warden.process_table import ProcessTable
 from ebbgate.warden.socket_owners import SocketOwners
+from ebbgate.warden.watches import WatchedPaths, Watches, program_directories, system_files, trust_store
 
 MAX_RUNNER = 32  # ancestors of the steps
 
@@ -29,6 +32,8 @@ class JobMonitor:
         publish: Callable[[str], str],
         tell: Callable[[Event], None],
     ) -> None:
+        self._request, self._tell = request, tell
+        self.watches: Watches | None = None
         self.runner = runner_pids(request.runner.pid)
         self.table = ProcessTable(self.runner, publish, units=known_units())
         self.table.ignore(os.getpid())
@@ -36,9 +41,28 @@ class JobMonitor:
         self._attribution = JobAttribution(self.processes, diagnostics)
         self._owners = SocketOwners(self.table)
 
-    def watch(self, selector: selectors.BaseSelector) -> None:
-        """Listen, within the warden's loop."""
+    def watch(self, selector: selectors.BaseSelector, environment: Mapping[str, str], must_fail: Callable[[], bool]) -> None:
+        """Listen, within the warden's loop. environment: what the guard's own step gives to later ones."""
         selector.register(self.processes, selectors.EVENT_READ, self.processes.read)
+        self.watches = Watches(self.processes, self._watched(environment), self._tell)
+        selector.register(self.watches, selectors.EVENT_READ, self.watches.read)
+        last = LastStep(self._request.runner, self.table, self._tell, must_fail)
+        self.processes.observers.append(last.observe)
+
+    def _watched(self, environment: Mapping[str, str]) -> WatchedPaths:
+        """The runner's directories, as the job's context and the action's own place tell them."""
+        context, root = self._request.context, self._request.target.root
+        temp, action = context.get("RUNNER_TEMP", ""), self._request.runner.action
+        actions = next((one for one in Path(action).parents if one.name == "_actions"), None) if action else None
+        tools = context.get("RUNNER_TOOL_CACHE", "")
+        return WatchedPaths(
+            commands=Path(temp) / "_runner_file_commands" if temp else None,
+            actions=actions,
+            tools=Path(tools) if tools else None,
+            system=(*system_files(root / "etc"), *trust_store(root)),
+            programs=program_directories(root),
+            own_environment=environment,
+        )
 
     def ignore(self, pid: int) -> None:
         """A process of the guard's own."""
@@ -48,11 +72,17 @@ class JobMonitor:
         """About once a second."""
         self.processes.tick()
         self._attribution.tick()
+        if self.watches is not None:
+            self.watches.tick()
 
     def owner_of(self, inode: int) -> Origin:
         """Who has a socket open now; empty when nobody has."""
         entry = self._owners.owner(inode) if inode else None
         return self.table.origin_of(entry) if entry is not None else Origin()
+
+    def origin_of(self, pid: int) -> Origin:
+        """A process, by its id."""
+        return self.table.origin(pid)
 
     def connection(self, protocol: str, local: tuple[str, int], remote: tuple[str, int]) -> Origin:
         """The owner of a TCP connection or UDP socket, by its ends as its process sees them."""

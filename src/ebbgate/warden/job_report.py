@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any  # messages of host.channel
 
 from ebbgate.events.types import CommandEnded, Event, RunEnded
-from ebbgate.events.verdict import exit_code, verdict
+from ebbgate.events.verdict import Verdict, exit_code, verdict
 from ebbgate.report.annotations import to_annotations
 from ebbgate.report.interface import build_report
 from ebbgate.report.json_report import to_json
@@ -21,19 +21,24 @@ def ending(seconds: float, *, complete: bool, uninspected: int, dropped: int) ->
     return CommandEnded(0, False, seconds, now), RunEnded(complete, uninspected, dropped, now)
 
 
-def conclusion(
-    request: JobRequest, events: Sequence[Event], seconds: float, *, complete: bool, uninspected: int, dropped: int
-) -> dict[str, Any]:
-    """The answer to "verdict?": everything that the post step shows, and the code it ends with."""
-    known = [*events, *ending(seconds, complete=complete, uninspected=uninspected, dropped=dropped)]
-    found = verdict(known)
-    code = exit_code(
+def code_of(request: JobRequest, found: Verdict) -> int:
+    """What the last step ends with."""
+    return exit_code(
         found,
         mode=request.policy.mode,
         command_code=0,
         on_exfiltration=request.on_exfiltration,
         on_blocked=request.on_blocked,
     )
+
+
+def conclusion(
+    request: JobRequest, events: Sequence[Event], seconds: float, *, complete: bool, uninspected: int, dropped: int
+) -> dict[str, Any]:
+    """The answer to "verdict?": everything that the post step shows, and the code it ends with."""
+    known = [*events, *ending(seconds, complete=complete, uninspected=uninspected, dropped=dropped)]
+    found = verdict(known)
+    code = code_of(request, found)
     report = build_report(known, code)
     return {
         "type": "verdict",

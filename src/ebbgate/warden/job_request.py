@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ebbgate.events.types import RunStarted
@@ -49,7 +50,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """One job's guard. runner_policy: what the runner's own processes may reach, unread. salt: of the secrets' fingerprints."""
+    """One job's guard. runner_policy: what the runner's own processes may reach, unread. salt: of the secrets' fingerprints.
+
+    context: what the CI system says of the job, in its own names; no secrets.
+    """
 
     policy: Policy
     runner_policy: Policy
@@ -59,6 +63,7 @@ class JobRequest:
     runner: Runner
     locks: Locks = Locks()
     target: Target = Target()
+    context: Mapping[str, str] = field(default_factory=dict)
     on_blocked: str = "fail"
     on_exfiltration: str = "kill"
     warnings: tuple[str, ...] = ()

@@ -72,12 +72,12 @@ class ProcessMonitor:
         apply, observers = self.table.apply, self.observers
         for event in events:
             if isinstance(event, Lost):
-                self._drain_after_loss()
+                self._tell_of_loss()
             apply(event)
             for observe in observers:
                 observe(event)
 
-    def _drain_after_loss(self) -> None:
+    def _tell_of_loss(self) -> None:
         if self._told_gaps == 0:
             what = "the kernel dropped process events; ancestry of processes from that moment is what /proc says"
             self._tell(Notice(Concern.DEGRADED, what, time=time.time()))

@@ -362,7 +362,9 @@ def _same_step(other: Entry, root: Entry) -> bool:
         return True
     if not (root.parent is not None and root.parent is other.parent and root.parent.kind is Kind.RUNNER and root.step):
         return False
-    return other.since >= root.since if other.step is None else other.step.files == root.step.files
+    if other.step is None:
+        return other.since >= root.since
+    return other.step.files == root.step.files if root.step.files else other.step.step == root.step.step
 
 
 def _unit(cgroups: str) -> str:

@@ -248,7 +248,7 @@ class Run:
 
     def _from_signals(self) -> None:
         while (pending := kernel.read_signal(self._signals)) is not None:
-            number, code = pending
+            number, code, _sender = pending
             if code != _FROM_TERMINAL and self._enclosure.command_pid > 0:
                 signal_process(self._enclosure.command_pid, number)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import OrderedDict
+from itertools import takewhile
 from pathlib import Path
 
 from ebbgate.host import netlink, processes
@@ -25,20 +26,22 @@ class SocketOwners:
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
         self._machine = _namespace(os.getpid())
-        self._cache: OrderedDict[int, Entry] = OrderedDict()
+        self._cache: OrderedDict[int, tuple[Entry, Entry | None]] = OrderedDict()
         self._sockets: OrderedDict[int, socket.socket] = OrderedDict()
 
     def owner(self, inode: int) -> Entry | None:
         """Who has the socket with this inode open now; None when nobody has (io_uring can hold one without a descriptor)."""
-        known = self._cache.get(inode)
-        if known is not None and not known.ended and processes.holds_socket(known.pid, inode):
-            return known
         running = self._table.live()[:MAX_SCANNED]
         job = [one for one in running if one.kind is Kind.JOB]
-        others = [one for one in running if one.kind is not Kind.JOB]
-        found = next((one for one in (*job, *others) if processes.holds_socket(one.pid, inode)), None)
+        known, newest = self._cache.get(inode, (None, None))
+        if known is not None and not known.ended and processes.holds_socket(known.pid, inode):
+            newer = takewhile(lambda one: one is not newest, job)  # a child forked since has inherited it, perhaps
+            found: Entry | None = next((one for one in newer if processes.holds_socket(one.pid, inode)), known)
+        else:
+            others = [one for one in running if one.kind is not Kind.JOB]
+            found = next((one for one in (*job, *others) if processes.holds_socket(one.pid, inode)), None)
         if found is not None:
-            self._cache[inode] = found
+            self._cache[inode] = found, job[0] if job else None
             if len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
         return found
