@@ -212,7 +212,9 @@ async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socke
     reader, writer = await asyncio.open_unix_connection(sock=control)
     gate = Gate(configuration, writer)
     await gate.serve(sockets)
-    seal_imports()
+    gate.engine.rehearse()
+    if configuration.job is None:  # for a job the packages are root's, and the job is not
+        seal_imports()
     gate.announce()
     receiver = channel.Receiver()
     while True:
