@@ -294,7 +294,8 @@ class JobGuard:
         return bool(code_of(self.request, verdict(events)))
 
     def armed(self) -> None:
-        """The proof has been given."""
+        """The proof has been given. What is still waiting in the packet log is of the proof, or was refused before."""
+        self._from_packets()
         self.armed_at = self._locks_tried = time.monotonic()
         self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
 
