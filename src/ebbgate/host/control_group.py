@@ -17,6 +17,11 @@ class ControlGroup:
         if self.path:
             self._directory.mkdir(mode=0o755)
 
+    @property
+    def directory(self) -> Path | None:
+        """Of the group; None where there is none."""
+        return self._directory if self.path else None
+
     def join(self) -> None:
         """Put the calling process into it."""
         if self.path:

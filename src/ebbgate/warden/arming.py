@@ -36,7 +36,7 @@ from ebbgate.warden.control import SOCKET, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job import JobGuard
 from ebbgate.warden.job_gate import JobGate
-from ebbgate.warden.job_monitor import JobMonitor
+from ebbgate.warden.job_monitor import Guarding, JobMonitor
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
@@ -77,7 +77,7 @@ class Arming:
             self._prove(guard)
             self._lock(guard)
             if guard.monitor is not None:
-                guard.monitor.watch(self._selector, environment, guard.must_fail)
+                guard.monitor.watch(self._selector, environment, self._guarding(guard))
         except BaseException as problem:
             guard.record(Defect("Arming", "arm", type(problem).__name__, place_of(problem), time.time()))
             raise
@@ -245,6 +245,10 @@ class Arming:
         for result in lockdown.lay(locks):
             for text in (result.sentence, *result.warnings):
                 guard.record(Notice(Concern.LOCKDOWN, guard.publish(text), Origin(), time.time()))
+
+    def _guarding(self, guard: JobGuard) -> Guarding:
+        group = self._group.directory if self._group is not None else None
+        return Guarding(self._uid, group, lambda: guard.gate.pid if guard.gate is not None else 0, guard.must_fail)
 
     def _until(self, done: Callable[[], bool], title: str) -> None:
         """Serve until something has happened. IntegrityError when it does not."""

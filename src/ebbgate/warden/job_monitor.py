@@ -6,11 +6,14 @@ import os
 import selectors
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ebbgate.events.types import Event, Origin
 from ebbgate.host import processes
+from ebbgate.host.file_events import MODIFIED, WRITTEN
 from ebbgate.host.netlink import RefusedPacket
+from ebbgate.warden.impostors import Impostors
 from ebbgate.warden.job_attribution import JobAttribution
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.last_step import LastStep
@@ -21,6 +24,18 @@ from ebbgate.warden.watches import WatchedPaths, Watches, program_directories, s
 
 MAX_RUNNER = 32  # ancestors of the steps
 INITIAL = Path("/run/netns/initial")
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """What watching needs to know of the guard. gate_group: directory of the gate's control group. must_fail: whether the job
+    must not pass, as things stand.
+    """
+
+    gate_uid: int
+    gate_group: Path | None
+    gate_pid: Callable[[], int]
+    must_fail: Callable[[], bool]
 
 
 class JobMonitor:
@@ -42,13 +57,16 @@ class JobMonitor:
         self._attribution = JobAttribution(self.processes, diagnostics)
         self._owners = SocketOwners(self.table)
 
-    def watch(self, selector: selectors.BaseSelector, environment: Mapping[str, str], must_fail: Callable[[], bool]) -> None:
+    def watch(self, selector: selectors.BaseSelector, environment: Mapping[str, str], guard: Guarding) -> None:
         """Listen, within the warden's loop. environment: what the guard's own step gives to later ones."""
         selector.register(self.processes, selectors.EVENT_READ, self.processes.read)
         self.watches = Watches(self.processes, self._watched(environment), self._tell)
         selector.register(self.watches, selectors.EVENT_READ, self.watches.read)
-        last = LastStep(self._request.runner, self.table, self._tell, must_fail)
-        self.processes.observers.append(last.observe)
+        impostors = Impostors(self.watches.findings, guard.gate_uid, guard.gate_pid)
+        if guard.gate_group is not None:
+            self.watches.watch(guard.gate_group, MODIFIED | WRITTEN, impostors)
+        last = LastStep(self._request.runner, self.table, self._tell, guard.must_fail)
+        self.processes.observers += [impostors.observe, last.observe]
 
     def _watched(self, environment: Mapping[str, str]) -> WatchedPaths:
         """The runner's directories, as the job's context and the action's own place tell them."""

@@ -84,7 +84,9 @@ class WatchedPaths:
     own_environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Rule(Protocol):
+class Rule(Protocol):
+    """What is told of events in a directory."""
+
     def changed(self, event: FileEvent) -> None: ...
 
 
@@ -122,6 +124,15 @@ class Watches:
         except OSError as problem:
             self.findings.degraded(f"a directory cannot be watched ({os.strerror(problem.errno or 0).lower()})")
 
+    def watch(self, directory: Path, what: int, rule: Rule) -> None:
+        """Watch one more directory, where files can be watched at all."""
+        try:
+            seen = self._files is not None and self._files.watch(directory, what, rule)
+        except OSError:
+            seen = False
+        if not seen:
+            self.findings.degraded(f"{directory} cannot be watched")
+
     def fileno(self) -> int:
         return self._files.fileno() if self._files is not None else self._spare
 
@@ -135,7 +146,7 @@ class Watches:
                 break
             self._monitor.update()  # who did it must be known before what was done is judged
             for event in events:
-                cast("_Rule", event.tag).changed(event)
+                cast("Rule", event.tag).changed(event)
         if self._files.overflows:
             self.findings.degraded("the kernel dropped file events: some changes by steps were not seen")
 
