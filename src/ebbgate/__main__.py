@@ -1,6 +1,24 @@
-"""``python -m ebbgate``."""
+"""``python -m ebbgate`` and the console script."""
 
-from ebbgate.cli.main import run
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Start the gate of a run at once, since that takes longest, and read the rest of the program meanwhile.
+
+    A gate that nobody asks for ends with this process, before it was given anything.
+    """
+    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv:
+        from ebbgate.warden.gate_process import GateProcess  # noqa: PLC0415 - before everything else
+
+        GateProcess.begin(os.environ)
+    from ebbgate.cli.main import run  # noqa: PLC0415 - after the gate was started
+
+    run()
+
 
 if __name__ == "__main__":
-    run()
+    main()

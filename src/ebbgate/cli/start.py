@@ -10,9 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ebbgate.ci.github import MAX_DOCUMENT, job_request
 from ebbgate.errors import PlatformError, PolicyError
-from ebbgate.warden.daemon import start as start_warden
 from ebbgate.warden.job_request import STATE, Target
 
 
@@ -33,6 +31,9 @@ def start(
     Exit codes: 0 armed and proven; 2 bad input and 3 the machine lacks something (nothing was changed); 93 it could not be
     proven, and the machine stays closed.
     """
+    from ebbgate.ci.github import MAX_DOCUMENT, job_request  # noqa: PLC0415 - other commands need none of it
+    from ebbgate.warden.daemon import start as start_warden  # noqa: PLC0415 - the same
+
     if not stdin:
         raise PolicyError("the job's document is missing", "", "ebbgate start --stdin < document.json; see docs/reference.md")
     if os.geteuid() != 0:

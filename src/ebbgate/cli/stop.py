@@ -11,7 +11,6 @@ import typer
 from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host import nftables
 from ebbgate.warden.control import ask
-from ebbgate.warden.daemon import stop_dead
 from ebbgate.warden.job_request import STATE
 
 TIMEOUT = 30.0  # seconds
@@ -27,6 +26,8 @@ def stop(state: Annotated[Path, typer.Option(help="Directory of the running guar
     try:
         answer = ask(state, {"type": "stop"}, timeout=TIMEOUT)
     except IntegrityError:
+        from ebbgate.warden.daemon import stop_dead  # noqa: PLC0415 - other commands need none of it
+
         stop_dead(state, nftables.program_path())
         print("ebbgate: no guard was running; what one had left was taken away")
         return

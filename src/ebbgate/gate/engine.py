@@ -21,6 +21,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast  # Any: signatures that mitmproxy and asyncio leave open
 
+import ebbgate.gate.lean  # noqa: F401 - before the addons
+
+# isort: split
 from mitmproxy import certs, connection, http, options
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.addons.tlsconfig import TlsConfig

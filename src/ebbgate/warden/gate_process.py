@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any  # Any: messages of host.channel
+from typing import TYPE_CHECKING, Any, ClassVar  # Any: messages of host.channel
 
 from ebbgate.errors import IntegrityError
 from ebbgate.host import channel
@@ -31,6 +31,8 @@ class GateProcess:
     become: called in the child before the interpreter starts, to give privileges away; what it raises ends the child.
     """
 
+    _begun: ClassVar[GateProcess | None] = None
+
     def __init__(self, environ: Mapping[str, str], become: Callable[[], None] | None = None) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(__file__).resolve().parent.parent.parent)
@@ -48,6 +50,17 @@ class GateProcess:
             )
         self._channel = ours
         self._receiver = channel.Receiver()
+
+    @classmethod
+    def begin(cls, environ: Mapping[str, str]) -> None:
+        """Start the gate that ``take`` will give."""
+        cls._begun = cls(environ)
+
+    @classmethod
+    def take(cls, environ: Mapping[str, str]) -> GateProcess:
+        """The gate that was begun, or a new one."""
+        begun, cls._begun = cls._begun, None
+        return begun if begun is not None else cls(environ)
 
     @property
     def pid(self) -> int:

@@ -89,7 +89,7 @@ class Run:
     def execute(self) -> int:
         """Run the command. PlatformError when the machine forbids it (nothing was run)."""
         self._journal.append(self._request.started)
-        gate = self._gate = GateProcess(self._request.workload.environ)
+        gate = self._gate = GateProcess.take(self._request.workload.environ)
         try:
             self._arm(gate)
             self._loop(gate)
