@@ -201,6 +201,7 @@ def seal_imports() -> None:
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     dns.asyncbackend.get_backend("asyncio")
+    importlib.import_module("concurrent.futures.thread")  # the loop's executor, which asks for names
     for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
         codecs.lookup(codec)
     public_suffix_list()
