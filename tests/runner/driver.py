@@ -151,7 +151,8 @@ class Runner:
         self.release(ROOT)
 
     def _install(self) -> None:
-        """Node where the runner keeps it, a Python as a distribution's would be, and the action as GitHub would hand it out."""
+        """Node where the runner keeps it, a Python as a distribution's would be; and no sign of the container that tests run in."""
+        Path("/.dockerenv").unlink(missing_ok=True)  # in the machine's own layer
         node = Path(EXTERNALS, "node24/bin/node")
         node.parent.mkdir(parents=True, exist_ok=True)
         if not node.exists():

@@ -50,6 +50,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
     known, warnings = secrets_from(_mapping(document, "secrets"), list(_mapping(document, "secrets")), bound=[])
     bound = {binding.name for binding in policy.bindings}
     absent = sorted(bound - {one.name for one in known})
+    warnings = _half_locks(inputs) + warnings
     warnings = [f"the policy binds {name}, but it was not given as EBBGATE_SECRET_{name}" for name in absent] + warnings
     salt = secrets.token_bytes(16)
     return JobRequest(
@@ -123,6 +124,16 @@ def _refuse_contradictions(inputs: Mapping[str, str]) -> None:
             f"mode: {inputs['mode']}, egress-policy: {inputs['egress-policy']}",
             "leave egress-policy out",
         )
+
+
+def _half_locks(inputs: Mapping[str, str]) -> list[str]:
+    """Locks that lock nothing without another."""
+    found: list[str] = []
+    if inputs["sudo"] == "remove" and inputs["containers"] == "keep":
+        found.append("sudo: remove with containers: keep is no lock: whoever may start a privileged container is root")
+    if inputs["sudo"] == "keep" and inputs["containers"] == "close":
+        found.append("containers: close with sudo: keep is no lock: root opens the sockets again")
+    return found
 
 
 def _runner(document: Mapping[str, Any]) -> Runner:

@@ -23,7 +23,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmproxy.tls import ClientHelloData, TlsData
 
 from ebbgate.events.types import Defect
-from ebbgate.gate import engine
+from ebbgate.gate import layers
 
 HOOKS = (
     "client_connected",
@@ -122,8 +122,8 @@ def _refuse_data(data: object) -> None:
     if isinstance(data, Client):
         data.error = "refused"
     elif isinstance(data, flow.Flow):
-        engine.kill_flow(data)
+        layers.kill_flow(data)
     elif isinstance(data, ServerConnectionHookData):
         data.server.error = "refused"
     elif isinstance(data, NextLayer) and data.layer is None:
-        data.layer = engine.Sink(data.context, lambda _data, _truncated: None)
+        data.layer = layers.Sink(data.context, lambda _data, _truncated: None)

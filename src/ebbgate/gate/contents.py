@@ -16,7 +16,7 @@ from collections.abc import Callable
 from mitmproxy import http
 from mitmproxy.net.http import http1
 
-from ebbgate.gate import engine
+from ebbgate.gate import layers
 from ebbgate.gate.body import BodyStream
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
@@ -24,7 +24,7 @@ from ebbgate.gate.gatekeeper import draft_of
 from ebbgate.gate.refusal_text import explain
 from ebbgate.secrets.finding import Carrier, Place
 
-BUFFERED = engine.SINK_BOUND
+BUFFERED = layers.SINK_BOUND
 MAX_CLEAN, MAX_REMEMBERED = 4096, 512  # parts of heads known to be clean, and the bytes of one
 STREAM = "ebbgate.stream"
 # Content types whose requests wait for answers before their body is complete: holding the first part would deadlock.
@@ -157,6 +157,6 @@ class Contents:
             draft.bytes_withheld += size + (0 if draft.blocked else draft.bytes_out)
             draft.bytes_out = 0
             draft.blocked = True
-            flow.response = engine.refusal(403, explain(draft))
+            flow.response = layers.refusal(403, explain(draft))
         else:
             draft.bytes_out += size

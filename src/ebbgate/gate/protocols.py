@@ -8,7 +8,7 @@ import re
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.tls import ClientHello
 
-from ebbgate.gate import engine, judging
+from ebbgate.gate import judging, layers
 from ebbgate.gate.connections import PASSED_BY_RULE, GateConnection, Passthrough
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
@@ -35,7 +35,7 @@ class Protocols:
         if nextlayer.context.client.tls_established:
             self._inside_tls(nextlayer, connection, data)
         elif self._opaque_allowed(connection):
-            nextlayer.layer = engine.opaque_layer(nextlayer.context)
+            nextlayer.layer = layers.opaque_layer(nextlayer.context)
         elif data:
             await self._first_bytes(nextlayer, connection, data)
         elif not judging.judge_bare_connection(self._context.policy, connection)[1].allowed:
@@ -49,14 +49,14 @@ class Protocols:
         return decision.allowed
 
     async def _first_bytes(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
-        hello = engine.client_hello(data)
+        hello = layers.client_hello(data)
         if isinstance(hello, ClientHello):
             await self._tls(nextlayer, connection, hello.sni)
         elif data.startswith(_H2_PREFACE):
             nextlayer.context.client.alpn = b"h2"
-            nextlayer.layer = engine.http_layer(nextlayer.context)
+            nextlayer.layer = layers.http_layer(nextlayer.context)
         elif _HTTP_START.match(data):
-            nextlayer.layer = engine.http_layer(nextlayer.context)
+            nextlayer.layer = layers.http_layer(nextlayer.context)
         elif hello is False and not _MAYBE_HTTP.match(data) and not _H2_PREFACE.startswith(data):
             self._refuse_opaque(nextlayer, connection)
 
@@ -74,13 +74,13 @@ class Protocols:
         if connection.passthrough is not None:
             host, port, decision = connection.server_name, connection.chosen[1], connection.passthrough.decision
             connection.permit(host, port, judging.grant_for(decision, connection, enforce=self._context.enforce))
-            nextlayer.layer = engine.opaque_layer(nextlayer.context)
+            nextlayer.layer = layers.opaque_layer(nextlayer.context)
         else:
-            nextlayer.layer = engine.tls_layer(nextlayer.context)
+            nextlayer.layer = layers.tls_layer(nextlayer.context)
 
     def _inside_tls(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
         if nextlayer.context.client.alpn == b"h2" or _HTTP_START.match(data):
-            nextlayer.layer = engine.http_layer(nextlayer.context)
+            nextlayer.layer = layers.http_layer(nextlayer.context)
         elif data and not _MAYBE_HTTP.match(data):
             decision = Decision(Action.DENY, Reason.PROTOCOL)
             nextlayer.layer = self._sink(nextlayer, connection, Protocol.TLS, connection.server_name or "", decision)
@@ -91,13 +91,13 @@ class Protocols:
             nextlayer.layer = self._sink(nextlayer, connection, Protocol.TCP, host, decision)
             return
         connection.permit(host, connection.chosen[1], judging.grant_for(decision, connection, enforce=False))
-        nextlayer.layer = engine.opaque_layer(nextlayer.context)
+        nextlayer.layer = layers.opaque_layer(nextlayer.context)
 
     def _await_bytes(self, nextlayer: NextLayer, connection: GateConnection) -> None:
         """Nothing can be allowed here. A client that speaks first is answered in its own protocol; a silent one is
         waiting for a server's greeting, which never comes: close it (in audit mode, connect it to its server).
         """
-        asyncio.get_running_loop().call_later(engine.IDLE_SINK_SECONDS, self._end_silence, nextlayer, connection)
+        asyncio.get_running_loop().call_later(layers.IDLE_SINK_SECONDS, self._end_silence, nextlayer, connection)
 
     def _end_silence(self, nextlayer: NextLayer, connection: GateConnection) -> None:
         if nextlayer.layer is None and not nextlayer.data_client():
@@ -105,7 +105,7 @@ class Protocols:
 
     def _sink(
         self, nextlayer: NextLayer, connection: GateConnection, protocol: Protocol, host: str, decision: Decision
-    ) -> engine.Sink:
+    ) -> layers.Sink:
         connection.judged = True
         address, port = connection.chosen
         draft = Draft(connection.client_id, protocol, address, port)
@@ -116,7 +116,7 @@ class Protocols:
         def told(data: bytes, truncated: bool) -> None:  # noqa: FBT001 - the engine's callback
             self._sunk(draft, connection, data, truncated=truncated)
 
-        return engine.Sink(nextlayer.context, told)
+        return layers.Sink(nextlayer.context, told)
 
     def _sunk(self, draft: Draft, connection: GateConnection, data: bytes, *, truncated: bool) -> None:
         """What the workload would have sent: look for secrets in it, so that the incident can name them."""

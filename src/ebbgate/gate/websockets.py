@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from ebbgate.gate import engine
+from ebbgate.gate import layers
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.gate.gatekeeper import draft_of
@@ -21,8 +21,8 @@ class WebSockets:
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Begin the stream over all messages."""
-        flow.metadata[engine.CONTROL_FRAME] = lambda payload: self._judge(flow, draft_of(flow), payload)
-        flow.metadata[engine.TOO_LONG] = lambda: self._too_long(flow, draft_of(flow))
+        flow.metadata[layers.CONTROL_FRAME] = lambda payload: self._judge(flow, draft_of(flow), payload)
+        flow.metadata[layers.TOO_LONG] = lambda: self._too_long(flow, draft_of(flow))
         flow.metadata[_STREAM] = self._context.scanner.stream(Place(Carrier.WEBSOCKET), interactive=True)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
@@ -39,7 +39,7 @@ class WebSockets:
             message.drop()
 
     def _too_long(self, flow: http.HTTPFlow, draft: Draft) -> None:
-        draft.error = f"a WebSocket message over {engine.MAX_MESSAGE >> 20} MB"
+        draft.error = f"a WebSocket message over {layers.MAX_MESSAGE >> 20} MB"
         self._context.connections.refuse_connection(flow.client_conn.id)
 
     def _judge(self, flow: http.HTTPFlow, draft: Draft, content: bytes) -> bool:

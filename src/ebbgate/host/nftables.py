@@ -270,8 +270,8 @@ def program_path() -> str:
 
 
 def required_program(name: str, package: str) -> str:
-    """Path of a program that the enclosure needs, looked for where Debian puts it too (/usr/sbin)."""
-    path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
+    """Path of a program that the enclosure needs. The system's own directories come first: others may be the job's to write."""
+    path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin") or shutil.which(name)
     if path is None:
         raise PlatformError(f"{name} is not installed", "", f"apt-get install {package}")
     return path

@@ -17,6 +17,7 @@ from ebbgate.host.process_events import Executed, Exited, Forked, ProcessEvent, 
 
 INTERVAL = 0.1  # seconds
 _SAME_START = 0.02  # seconds; start times have the resolution of a clock tick
+UNKNOWN_STATUS = -1  # of a process that was only found to be gone; no process ends with it
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class ProcessPoller:
             pass  # asked for between two ticks: looks all the same
         now = time.monotonic_ns()
         pids = psutil.pids()
-        events: list[ProcessEvent] = [Exited(pid, 0, now) for pid in self._seen.keys() - set(pids)]
+        events: list[ProcessEvent] = [Exited(pid, UNKNOWN_STATUS, now) for pid in self._seen.keys() - set(pids)]
         for event in events:
             del self._seen[event.pid]  # type: ignore[union-attr] # all are Exited
         for pid in pids:
@@ -65,7 +66,7 @@ class ProcessPoller:
         known = self._seen.get(pid)
         self._seen[pid] = current
         if known is None or abs(known.started - current.started) > _SAME_START:
-            gone: list[ProcessEvent] = [Exited(pid, 0, now)] if known else []
+            gone: list[ProcessEvent] = [Exited(pid, UNKNOWN_STATUS, now)] if known else []
             return [*gone, Forked(parent, pid, now), Executed(pid, now)]
         changes: list[ProcessEvent] = []
         if known.users != current.users:

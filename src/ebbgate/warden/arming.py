@@ -241,7 +241,7 @@ class Arming:
         if wanted.protect_memory:
             kept = MemoryFiles(state / _KEPT[2], state / _KEPT[3])
             locks.append(MemoryLock(runner, kept, root=target.root, proc=target.proc, sysctls=target.sysctls))
-        self._laid = locks
+        self._laid = guard.locks = locks
         for result in lockdown.lay(locks):
             for text in (result.sentence, *result.warnings):
                 guard.record(Notice(Concern.LOCKDOWN, guard.publish(text), Origin(), time.time()))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.job import JobEnclosure
-from ebbgate.errors import IntegrityError
+from ebbgate.errors import EbbgateError, IntegrityError
 from ebbgate.events.codec import from_json, to_json
 from ebbgate.events.incidents import incidents
 from ebbgate.events.journal import Journal
@@ -28,6 +28,7 @@ from ebbgate.events.publish import printable
 from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
 from ebbgate.events.verdict import verdict
 from ebbgate.host import kernel, links, netlink
+from ebbgate.host.lockdown import Lock
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
@@ -41,6 +42,8 @@ from ebbgate.warden.run import MAX_PUBLISHED, place_of
 TICK = 1.0  # seconds
 FLUSH_SECONDS = 5.0  # that a question for the verdict waits for the gate's last records
 MAX_WAITING = 16  # such questions at once
+LOCK_INTERVAL = 60.0  # seconds between two trials of the locks while nobody asks
+LOCK_SECONDS = 3.0  # between two trials although somebody asks
 
 
 class JobGuard:
@@ -55,6 +58,8 @@ class JobGuard:
         self.integrity: Integrity | None = None
         self.armed_at = 0.0
         self.stopped = False
+        self.locks: Sequence[Lock] = ()
+        self._locks_tried = 0.0
         self.flushed = 0
         self.began = time.monotonic()
         self.on_stop: Callable[[], None] = lambda: None
@@ -112,6 +117,8 @@ class JobGuard:
         if self.armed_at and self.integrity is not None:
             self._flush_packets()
             self.check_rules()
+            if time.monotonic() - self._locks_tried > LOCK_INTERVAL:
+                self.check_locks()
             for what in self.integrity.problems():
                 self.record(Tampering(what, Origin(), time.time()))
 
@@ -218,6 +225,7 @@ class JobGuard:
             self.control.reply(client, self.status())
         elif kind == "verdict" and len(self._waiting) < MAX_WAITING:
             self._flush_packets()
+            self.check_locks()
             self._waiting[self.flush()] = (client, time.monotonic() + FLUSH_SECONDS)
         elif kind == "stop" and client.uid == 0:
             self.on_stop()
@@ -269,14 +277,26 @@ class JobGuard:
             "open_connections": self.gate.counts.get("open", 0) if self.gate is not None else 0,
         }
 
+    def check_locks(self) -> None:
+        """Try again from the job's side what the locks are to stop; not too often, since it takes a moment."""
+        if time.monotonic() - self._locks_tried < LOCK_SECONDS:
+            return
+        self._locks_tried = time.monotonic()
+        for lock in self.locks:
+            try:
+                lock.verify()
+            except EbbgateError as problem:
+                self.tampered(f"the lock on {lock.name} was taken off: {problem.title}")
+
     def must_fail(self) -> bool:
         """Whether the job must not pass, as things stand."""
         events = [*self.journal.events, *ending(0.0, complete=True, uninspected=0, dropped=0)]
         return bool(code_of(self.request, verdict(events)))
 
     def armed(self) -> None:
-        """The proof has been given."""
-        self.armed_at = time.monotonic()
+        """The proof has been given. What is still waiting in the packet log is of the proof, or was refused before."""
+        self._from_packets()
+        self.armed_at = self._locks_tried = time.monotonic()
         self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
 
 

@@ -20,6 +20,7 @@ from ebbgate.warden.socket_owners import SocketOwners
 from ebbgate.warden.watches import WatchedPaths, Watches, program_directories, system_files, trust_store
 
 MAX_RUNNER = 32  # ancestors of the steps
+INITIAL = Path("/run/netns/initial")
 
 
 class JobMonitor:
@@ -37,7 +38,7 @@ class JobMonitor:
         self.runner = runner_pids(request.runner.pid)
         self.table = ProcessTable(self.runner, publish, units=known_units())
         self.table.ignore(os.getpid())
-        self.processes = ProcessMonitor(open_source(request.target.connector_netns), self.table, tell)
+        self.processes = ProcessMonitor(open_source(_connector(request.target.connector_netns)), self.table, tell)
         self._attribution = JobAttribution(self.processes, diagnostics)
         self._owners = SocketOwners(self.table)
 
@@ -101,6 +102,13 @@ class JobMonitor:
     def kill_step(self, pid: int) -> None:
         """End the whole step, or container, of a process."""
         self.processes.kill_step(pid)
+
+
+def _connector(given: Path | None) -> Path | None:
+    """The kernel tells of processes in the initial network namespace only. Where the machine is in another, that one can be
+    attached under a name (``ip netns attach initial 1``).
+    """
+    return given or (INITIAL if INITIAL.exists() else None)
 
 
 def runner_pids(pid: int) -> tuple[int, ...]:
