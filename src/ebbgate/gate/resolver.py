@@ -26,6 +26,7 @@ from ebbgate.gate import boundary, judging, upstream_names
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.datagrams import Datagrams, Peer, Reply
 from ebbgate.gate.draft import decision_record
+from ebbgate.gate.reporter import ORIGIN_TIMEOUT
 from ebbgate.host.links import SELFTEST_NAME
 from ebbgate.policy.addresses import special_range
 from ebbgate.policy.decide import decide
@@ -126,8 +127,12 @@ class Resolver:
         kind = dns.rdatatype.to_text(question.rdtype)
         self._record(name or text, kind, transport, server, decision, findings, origin, forwarded=forward)
         if stop or not name:
-            return self._refusal(query, name or text, decision)
-        return await self._forward(query, name) if forward else dns.message.make_response(query)
+            answer = self._refusal(query, name or text, decision)
+        else:
+            answer = await self._forward(query, name) if forward else dns.message.make_response(query)
+        # Not before the warden has looked: a program that is answered closes its socket, and may end.
+        await asyncio.wait([origin], timeout=ORIGIN_TIMEOUT)
+        return answer
 
     def _decide(self, text: str) -> tuple[Decision, str]:
         try:

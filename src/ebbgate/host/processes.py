@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbgate.events.types import Origin, Process
+from ebbgate.host import kernel
 
 MAX_ANCESTRY = 16
 MAX_ARGUMENTS = 4096  # bytes of a command line that are read
@@ -206,7 +207,8 @@ def holds_socket(pid: int, inode: int) -> bool:
         tasks = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False
-    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted) for task in tasks if int(task) != pid)
+    own = [task for task in tasks if int(task) != pid and not kernel.shares_descriptors(pid, int(task))]
+    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted) for task in own)
 
 
 def _has_link(directory: str, wanted: str) -> bool:

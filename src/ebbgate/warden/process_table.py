@@ -24,7 +24,7 @@ lives on under it. Ended processes are forgotten when RECENT others have ended s
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ebbgate.events.types import Container, Origin, Step
@@ -280,6 +280,10 @@ class ProcessTable:
     def live(self) -> list[Entry]:
         """All that run, newest first."""
         return list(reversed(self._live.values()))
+
+    def newest_first(self) -> Iterator[Entry]:
+        """The same one by one, for whoever will stop early. Nothing may be taken in meanwhile."""
+        return reversed(self._live.values())
 
     def latest(self) -> Entry | None:
         """Whoever of the job began or ended last."""

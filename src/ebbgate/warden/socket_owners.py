@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections import OrderedDict
-from itertools import takewhile
+from collections.abc import Iterator
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from ebbgate.host import netlink, processes
@@ -31,20 +32,24 @@ class SocketOwners:
 
     def owner(self, inode: int) -> Entry | None:
         """Who has the socket with this inode open now; None when nobody has (io_uring can hold one without a descriptor)."""
-        running = self._table.live()[:MAX_SCANNED]
-        job = [one for one in running if one.kind is Kind.JOB]
         known, newest = self._cache.get(inode, (None, None))
         if known is not None and not known.ended and processes.holds_socket(known.pid, inode):
-            newer = takewhile(lambda one: one is not newest, job)  # a child forked since has inherited it, perhaps
+            newer = takewhile(
+                lambda one: one is not newest, self._running(job=True)
+            )  # a child forked since has inherited it, perhaps
             found: Entry | None = next((one for one in newer if processes.holds_socket(one.pid, inode)), known)
         else:
-            others = [one for one in running if one.kind is not Kind.JOB]
-            found = next((one for one in (*job, *others) if processes.holds_socket(one.pid, inode)), None)
+            everybody = chain(self._running(job=True), self._running(job=False))
+            found = next((one for one in everybody if processes.holds_socket(one.pid, inode)), None)
         if found is not None:
-            self._cache[inode] = found, job[0] if job else None
+            self._cache[inode] = found, next(self._running(job=True), None)
             if len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
         return found
+
+    def _running(self, *, job: bool) -> Iterator[Entry]:
+        """The job's processes, or all others, newest first: the one in question is among the first of thousands."""
+        return islice((one for one in self._table.newest_first() if (one.kind is Kind.JOB) is job), MAX_SCANNED)
 
     def namespaces(self) -> dict[int, int]:
         """Network namespaces of the job's processes besides the machine's: inode of the namespace, a pid in it. Newest first."""
