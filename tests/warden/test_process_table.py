@@ -484,7 +484,7 @@ def test_an_orphans_sibling_is_a_runtime_only_as_root(runner: FakeRunner, user: 
     """To the kernel's events it is init's child, as a runtime that systemd started is; anybody can be that."""
     seen = Observed(runner)
     with tempfile.TemporaryDirectory() as directory:
-        fake = Path(directory) / "dockerd"
+        fake = Path(directory).resolve() / "dockerd"
         fake.write_bytes(Path("/bin/sleep").read_bytes())
         for path, mode in ((fake, 0o755), (fake.parent, 0o755)):
             path.chmod(mode)
@@ -492,7 +492,9 @@ def test_an_orphans_sibling_is_a_runtime_only_as_root(runner: FakeRunner, user: 
             f'{PYTHON!r}, ["x", "-c", "import time; time.sleep(300)", sys.argv[1] + "!"]', f'{str(fake)!r}, ["x", "300"]'
         )
         runner.wait(runner.start(["/usr/bin/python3", "-c", script, "sibling", "orphan"], "build", user=user))
-        entry = seen.until(lambda: next((one for one in seen.table.live() if one.program.name == "dockerd"), None))
+        entry = seen.until(
+            lambda: next((one for one in seen.table.live() if one.program.image and one.program.image.exe == str(fake)), None)
+        )
         try:
             assert entry.parent is not None
             assert entry.parent.pid == 1

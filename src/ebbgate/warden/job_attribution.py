@@ -14,8 +14,8 @@ from collections.abc import Callable
 from ebbgate.events.types import Origin
 from ebbgate.host import netlink
 from ebbgate.host.netlink import RefusedPacket, SocketOwner
-from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.process_entry import Entry
+from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.socket_owners import ADDRESSES_KNOWN_FOR, SocketOwners, interface_addresses
 
 type End = tuple[str, int]

@@ -76,8 +76,8 @@ class Entry:
     """
 
     __slots__ = (
-        "__weakref__", "container", "depth", "ended", "escalated", "is_apart", "kind", "parent", "pid", "program", "root", "settled", "since",
-        "step", "users",
+        "__weakref__", "container", "depth", "ended", "escalated", "is_apart", "kind", "parent", "pid", "program", "root",
+        "settled", "since", "step", "users",
     )  # fmt: skip
 
     def __init__(self, pid: int, since: int, program: Program, users: tuple[int, int]) -> None:
