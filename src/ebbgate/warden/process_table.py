@@ -179,7 +179,7 @@ class ProcessTable:
             service = Kind.LAUNCHER if entry.program.name in LAUNCHERS else Kind.MACHINE
             entry.put_below(parent, service if entry.settled else Kind.JOB)
         named = entry.program.name in containers.RUNTIMES
-        if named and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and entry.root is entry and _launched(entry))):
+        if named and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and _launched(entry))):
             entry.put_below(parent, Kind.RUNTIME if self._is_runtime(entry) else Kind.JOB)
         elif entry.kind is Kind.RUNTIME and not (named and self._is_runtime(entry)):
             entry.put_below(parent, Kind.JOB)
@@ -188,7 +188,7 @@ class ProcessTable:
         """Whether what has a runtime's name is one: root's, and outside of every container. Anybody may call a program of theirs
         "dockerd" and become init's child with it, and what a runtime fetches is not read.
         """
-        return processes.users(entry.pid) == (0, 0) and not self._container_of(entry.pid)
+        return entry.users == (0, 0) and not entry.container and not self._container_of(entry.pid)
 
     def _container_of(self, pid: int) -> str:
         found = containers.container_id(processes.cgroup(pid))
@@ -374,7 +374,11 @@ def _lineage(entry: Entry) -> Iterable[Entry]:
 
 
 def _launched(entry: Entry) -> bool:
-    return entry.parent is None or entry.parent.kind is Kind.LAUNCHER
+    """Whether a service started it, or a runtime did through a process that had ended before anybody saw what it ran."""
+    above = entry.root.parent
+    if above is not None and above.kind is Kind.RUNTIME:
+        return True
+    return entry.root is entry and (above is None or above.kind is Kind.LAUNCHER)
 
 
 def _same_step(other: Entry, root: Entry) -> bool:
