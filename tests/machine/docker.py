@@ -27,6 +27,7 @@ done
 [ ! -e "$bundle/config.json" ] || sed -i 's/"CAP_SYS_RESOURCE",//g; s/,"CAP_SYS_RESOURCE"//g' "$bundle/config.json"
 exec runc "$@"
 """
+_ENDED = "the daemon ended:"
 _SYS_RESOURCE = 24  # capability.h
 
 
@@ -48,11 +49,15 @@ def start_docker(machine: Machine, *options: str, timeout: float = 60) -> None:
     ]
     groups = ["--group", "docker", "--exec-opt", "native.cgroupdriver=cgroupfs"]
     command = ["dockerd", *places, *groups, *runtime, *options]
-    daemon = machine.popen(["sh", "-c", f'exec "$@" >>{LOG} 2>&1', "sh", *command], user="root", cwd="/")
+    # Forked off, so that it is init's child, as on a runner, and not one of whoever starts the steps.
+    machine.run(
+        ["setsid", "--fork", "sh", "-c", f'"$@" >>{LOG} 2>&1; echo "{_ENDED} $?" >>{LOG}', "sh", *command], user="root", cwd="/"
+    )
     deadline = time.monotonic() + timeout
     while machine.run(["docker", "version"]).code != 0:
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"dockerd does not answer (exit {daemon.poll()}):\n{machine.read(LOG)[-3000:]}")
+        log = machine.read(LOG)
+        if _ENDED in log or time.monotonic() > deadline:
+            raise RuntimeError(f"dockerd does not answer:\n{log[-3000:]}")
         time.sleep(0.05)
     made = machine.run(["sh", "-s"], input=_IMAGES.read_bytes(), user="root", timeout=timeout)
     if made.code:

@@ -19,7 +19,7 @@ from ebbgate.events.types import Concern, Container, Notice, Origin, Step
 from ebbgate.host import containers, processes
 from ebbgate.host.process_events import Executed, Exited, Forked, Lost, UserChanged
 from ebbgate.host.process_poll import ProcessPoller
-from ebbgate.warden.process_entry import MAX_DEPTH, Entry, Kind
+from ebbgate.warden.process_entry import MAX_DEPTH, Entry, Kind, Program
 from ebbgate.warden.process_table import RECENT, ProcessTable
 from ebbgate.warden.step_context import script_path
 from tests.warden.runner import PYTHON, FakeRunner, Observed, sleeping
@@ -424,8 +424,8 @@ def hierarchy() -> Path | None:
     return None
 
 
-def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
-    """A stand-in: the control group is as Docker makes it, the rest is no container."""
+def test_a_process_in_a_containers_group(runner: FakeRunner, tmp_path: Path) -> None:
+    """The control group is as Docker makes it. A step can make such a one, so it counts only for what a runtime started."""
     top = hierarchy()
     if top is None:
         pytest.skip("no cgroup2 hierarchy can be written to here")
@@ -441,6 +441,9 @@ def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
     root = runner.start(["/bin/sh", "-c", script], "build")
     try:
         entry = named(seen, "contained")
+        assert entry.container == full
+        assert seen.table.origin(entry.pid).container is None
+        entry.root.put_below(_runtime(seen.table), Kind.JOB)
         assert seen.table.origin(entry.pid).container == Container(full[:12], "busybox:1.36")
     finally:
         seen.monitor.kill_step(root)
@@ -454,10 +457,7 @@ def test_a_process_in_a_container(runner: FakeRunner, tmp_path: Path) -> None:
 def test_what_a_container_runtime_starts_is_the_jobs() -> None:
     """By names alone: no runtime is run here; tests of the whole guard have a real one."""
     table = ProcessTable([], str)
-    base = 2**22
-    runtime = Entry(base, 0, _program("/usr/bin/dockerd"), (0, 0))
-    runtime.put_below(None, Kind.RUNTIME)
-    table._pids[base] = table._live[base] = runtime
+    base = _runtime(table).pid
     table.apply(Forked(base, base + 1, 1))
     assert table.look(base + 1).kind is Kind.RUNTIME
     table.apply(Executed(base + 1, 2))  # not to be read any more: no runtime's program as far as is known
@@ -478,7 +478,36 @@ def test_a_jobs_process_is_no_runtime_by_its_name(runner: FakeRunner, seen: Obse
         runner.wait(root)
 
 
-def _program(path: str):
-    from ebbgate.warden.process_entry import Program
+@pytest.mark.skipif(not _CLONE, reason="the number of clone(2) on this architecture is not known to this test")
+@pytest.mark.parametrize("user", [65534, 0])
+def test_an_orphans_sibling_is_a_runtime_only_as_root(runner: FakeRunner, user: int) -> None:
+    """To the kernel's events it is init's child, as a runtime that systemd started is; anybody can be that."""
+    seen = Observed(runner)
+    with tempfile.TemporaryDirectory() as directory:
+        fake = Path(directory).resolve() / "dockerd"
+        fake.write_bytes(Path("/bin/sleep").read_bytes())
+        for path, mode in ((fake, 0o755), (fake.parent, 0o755)):
+            path.chmod(mode)
+        script = _SIBLING.replace(
+            f'{PYTHON!r}, ["x", "-c", "import time; time.sleep(300)", sys.argv[1] + "!"]', f'{str(fake)!r}, ["x", "300"]'
+        )
+        runner.wait(runner.start(["/usr/bin/python3", "-c", script, "sibling", "orphan"], "build", user=user))
+        entry = seen.until(
+            lambda: next((one for one in seen.table.live() if one.program.image and one.program.image.exe == str(fake)), None)
+        )
+        try:
+            assert entry.parent is not None
+            assert entry.parent.pid == 1
+            assert entry.kind is (Kind.RUNTIME if user == 0 else Kind.JOB)
+            assert (seen.table.origin(entry.pid).container is None) is (user != 0)
+        finally:
+            end(entry.pid)
+            seen.close()
 
-    return Program(processes.Image(path, b""))
+
+def _runtime(table: ProcessTable) -> Entry:
+    """A runtime that is not to be found in /proc."""
+    made = Entry(2**22, 0, Program(processes.Image("/usr/bin/dockerd", b"")), (0, 0))
+    made.put_below(None, Kind.RUNTIME)
+    table._pids[made.pid] = table._live[made.pid] = made
+    return made

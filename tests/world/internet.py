@@ -81,6 +81,7 @@ class World:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._stack.close()
@@ -182,6 +183,14 @@ class World:
         found = self.sniffer.destinations()
         assert not self.sniffer.lost(), "packets came faster than they were looked at"
         return {one for one in found if one[0] in addresses}
+
+
+async def _end_others() -> None:
+    """Connections that clients have left open."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for one in others:
+        one.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class _Names(asyncio.DatagramProtocol):

@@ -133,7 +133,7 @@ class JobEnclosure:
 
     def link_changes(self) -> list[Change]:
         """Follow bridges of containers; name interfaces that open a way around the rules."""
-        _drain(self.link_events)
+        passing = interfaces.changed(self.link_events)
         known = interfaces.interfaces(self._netns)
         present = {(one.index, one.name) for one in known}
         roots = {index for index, _name in self._uplinks}
@@ -141,11 +141,13 @@ class JobEnclosure:
         for one in known:
             if one.index in roots and one.master != self._masters.get(one.index, 0):
                 found.append(Change(f"the interface {one.name} was put into a bridge"))
-            if one.index not in self._masters and one.parent in roots and one.kind != "veth":
+        # Docker makes a macvlan here and moves it into the container's namespace within milliseconds.
+        new = {one.index: one for one in (*passing, *known) if one.index not in self._masters}
+        for one in new.values():
+            if one.parent in roots and one.kind != "veth":
                 found.append(Change(f"a {one.kind or 'new'} interface {one.name} was laid on top of an uplink"))
         self._uplinks &= present
-        for one in known:
-            self._masters[one.index] = one.master
+        self._masters |= {one.index: one.master for one in (*new.values(), *known)}
         self._follow(interfaces.internal_bridges(known) - roots)
         return found
 

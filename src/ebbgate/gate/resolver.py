@@ -253,9 +253,10 @@ class Resolver:
         return True
 
 
-def _asker(origin: Origin) -> tuple[str, str]:
-    """Program and step, as far as they are known."""
-    return (origin.process.exe if origin.process else "", origin.step.name if origin.step else "")
+def _asker(origin: Origin) -> tuple[str, str, str]:
+    """Program, step and container, as far as they are known."""
+    program, step = origin.process.exe if origin.process else "", origin.step.name if origin.step else ""
+    return program, step, origin.container.id if origin.container else ""
 
 
 def _add(answer: dns.message.Message, query: dns.message.Message, addresses: list[str]) -> None:

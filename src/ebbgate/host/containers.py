@@ -12,6 +12,7 @@ from pathlib import Path
 
 MAX_CONFIGURATION = 1 << 20  # bytes of a config.v2.json
 DOCKER_ROOT = Path("/var/lib/docker")
+_BUILD = 25  # characters of the name that BuildKit gives to a step of a build
 _SHOWN = 12  # digits, as docker ps shows them
 
 _MEMBER = re.compile(r"(?<!conmon)[/-](?:([0-9a-f]{64})|(?<=buildkit/)([0-9a-z]{25}))(?=\.scope|[/\n]|$)")
@@ -38,7 +39,9 @@ def short_id(full: str) -> str:
 
 
 def image_of(full: str, docker_root: Path = DOCKER_ROOT) -> str:
-    """The image a Docker container was asked to be made from; "" when that cannot be read."""
+    """The image a Docker container was asked to be made from; "" when that cannot be read. BuildKit's are steps of a build."""
+    if len(full) == _BUILD:
+        return "docker build"
     try:
         with open(docker_root / "containers" / full / "config.v2.json", "rb") as file:
             image = json.loads(file.read(MAX_CONFIGURATION))["Config"]["Image"]

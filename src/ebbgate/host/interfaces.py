@@ -54,19 +54,38 @@ def interfaces(netns: Path | None) -> tuple[Interface, ...]:
 
 def _dump() -> tuple[Interface, ...]:
     found: list[Interface] = []
+    finished = False
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as asking:
         asking.settimeout(5.0)
         asking.send(struct.pack("=IHHII", 32, _GETLINK, _REQUEST | _DUMP, 1, 0) + bytes(16))
-        while True:
-            data = asking.recv(1 << 18)
-            offset = 0
-            while offset + 16 <= len(data):
-                length, kind = struct.unpack_from("=IH", data, offset)
-                if kind in (_DONE, _ERROR) or length < 16:
-                    return tuple(found)
-                if kind == _NEWLINK:
-                    found.append(_parse(data[offset + 16 : offset + length]))
-                offset += (length + 3) & ~3
+        while not finished:
+            finished = _collect(asking.recv(1 << 18), found)
+    return tuple(found)
+
+
+def changed(events: socket.socket) -> tuple[Interface, ...]:
+    """What ``link_events`` has told since the last time: interfaces as they were then, some of which may have left already."""
+    found: list[Interface] = []
+    while True:
+        try:
+            _collect(events.recv(1 << 18), found)
+        except BlockingIOError:
+            return tuple(found)
+        except OSError:  # ENOBUFS: many at once; what is there now is read as a whole anyway
+            continue
+
+
+def _collect(data: bytes, found: list[Interface]) -> bool:
+    """Take the interfaces out of a datagram; whether it ends an answer."""
+    offset = 0
+    while offset + 16 <= len(data):
+        length, kind = struct.unpack_from("=IH", data, offset)
+        if kind in (_DONE, _ERROR) or length < 16:
+            return True
+        if kind == _NEWLINK:
+            found.append(_parse(data[offset + 16 : offset + length]))
+        offset += (length + 3) & ~3
+    return False
 
 
 def _parse(body: bytes) -> Interface:

@@ -139,10 +139,10 @@ def job_ruleset(rules: JobRules) -> str:
     chains = {
         "to_gate": ("type nat hook output priority -101; policy accept;", _redirects(rules, guard)),
         "containers_to_gate": ("type nat hook prerouting priority -101; policy accept;", _container_redirects(ports)),
-        "leaving": (f"type filter hook output priority 0; policy {last};", _leaving(rules, guard, log, last)),
+        "leaving": (f"type filter hook output priority 0; policy {last};", _leaving(rules, guard, log)),
         "passing": (
             f"type filter hook forward priority 0; policy {last};",
-            ["iif @internal oif @internal accept", f"{log} {last}"],
+            ["iif @internal oif @internal accept", *_last(rules, log)],
         ),
         "arriving": (
             "type filter hook input priority 0; policy accept;",
@@ -152,6 +152,8 @@ def job_ruleset(rules: JobRules) -> str:
             ],
         ),
     }
+    if rules.enforce:
+        chains |= _forged(log)
     lines = [_set("internal", "iface_index", [str(one) for one in rules.internal])]
     for family, name in ((4, "kept"), (6, "kept6")):
         kind = f"ipv{family}_addr . inet_service . ipv{family}_addr . inet_service"
@@ -171,11 +173,11 @@ def _redirects(rules: JobRules, guard: str) -> list[str]:
     return [
         f"{guard} return",
         *(f"{condition} return" for condition in _exempt(rules)),
+        "oif @internal return",  # a container that answers DNS questions, too: what it asks in turn comes by here again
         f"udp dport 53 redirect to :{ports.dns_udp}",
         f"tcp dport 53 redirect to :{ports.dns_tcp}",
         "oif lo return",
         "fib daddr type local return",
-        "oif @internal return",
         f"meta l4proto tcp redirect to :{ports.tcp}",
     ]
 
@@ -184,15 +186,15 @@ def _container_redirects(ports: JobPorts) -> list[str]:
     """Whatever interface it comes from, present or future: only what was addressed to this machine is left alone."""
     return [
         "iif lo return",
+        "fib daddr oif @internal return",
         f"udp dport 53 redirect to :{ports.dns_udp}",
         f"tcp dport 53 redirect to :{ports.dns_tcp}",
         "fib daddr type local return",
-        "fib daddr oif @internal return",
         f"meta l4proto tcp redirect to :{ports.tcp}",
     ]
 
 
-def _leaving(rules: JobRules, guard: str, log: str, last: str) -> list[str]:
+def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
     go = f"meta mark set {rules.mark:#x} accept" if rules.mark else "accept"
     found = [
         f"{guard} ct mark set {GATE_MARK:#x} {go}",
@@ -207,15 +209,35 @@ def _leaving(rules: JobRules, guard: str, log: str, last: str) -> list[str]:
     ]
     if rules.dhcp_uid is not None:
         found.append(f"udp sport 68 udp dport 67 meta skuid {rules.dhcp_uid} {go}")
+    return [*found, *_last(rules, log)]
+
+
+def _last(rules: JobRules, log: str) -> list[str]:
+    """What is not accepted is told, and refused at once, so that clients of HTTP/3 fall back and nobody waits."""
     if not rules.enforce:
-        return [*found, f"{log} {last}"]
+        return [f"{log} accept"]
     return [
-        *found,
         log,
         "udp dport 443 reject with icmpx port-unreachable",
         "meta l4proto tcp reject with tcp reset",
         "reject with icmpx admin-prohibited",
     ]
+
+
+def _forged(log: str) -> dict[str, tuple[str, list[str]]]:
+    """DNS questions whose sender gives an address of somebody else. The gate's answer, which quotes the name that was asked
+    for, would go to that address, as the gate's own packet. Raw sockets can do it: containers have them by default.
+    """
+    return {
+        "forged_here": (
+            "type filter hook output priority -150; policy accept;",
+            [f"udp dport 53 fib saddr type != local {log} drop"],
+        ),
+        "forged_by_containers": (
+            "type filter hook prerouting priority -150; policy accept;",
+            [f"iif != lo udp dport 53 fib saddr . iif oif 0 {log} drop"],
+        ),
+    }
 
 
 def interface_ruleset(mark: int, devices: tuple[str, ...]) -> str:

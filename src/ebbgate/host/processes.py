@@ -154,6 +154,14 @@ def cgroup(pid: int) -> str:
     return (_read(f"/proc/{pid}/cgroup", 1 << 14) or b"").decode(errors="replace")
 
 
+def network_namespace(pid: int) -> int:
+    """Inode of a process' network namespace, 0 when it is gone."""
+    try:
+        return int(os.readlink(f"/proc/{pid}/ns/net").strip("net:[]"))
+    except (OSError, ValueError):
+        return 0
+
+
 def threads(pid: int) -> int:
     """How many threads a process has; 1 for one that ended but was not waited for, 0 when it is gone."""
     try:

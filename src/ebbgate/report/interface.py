@@ -9,6 +9,7 @@ from ebbgate.events.incidents import Incident, incidents
 from ebbgate.events.types import (
     Armed,
     CommandEnded,
+    Container,
     DnsQuestion,
     Event,
     Exchange,
@@ -32,7 +33,7 @@ MAX_NOTICES = 200
 class Destination:
     """One destination that was reached. bytes_out, bytes_in: payload, headers included. failed: exchanges without an answer.
 
-    steps: of the job that went there. party: whose processes, see ``events.types.Party``; several are joined.
+    steps, containers: of the job that went there. party: whose processes, see ``events.types.Party``; several are joined.
 
     uninspected: reasons why some of what left was not read; empty when all of it was.
     """
@@ -51,6 +52,7 @@ class Destination:
     secrets: tuple[str, ...]
     steps: tuple[str, ...]
     party: str
+    containers: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class _Reached:
     programs: dict[str, None] = field(default_factory=dict)
     secrets: dict[str, None] = field(default_factory=dict)
     steps: dict[str, None] = field(default_factory=dict)
+    containers: dict[Container, None] = field(default_factory=dict)
     parties: dict[str, None] = field(default_factory=dict)
 
 
@@ -146,6 +149,7 @@ def _destinations(events: list[Event]) -> list[Destination]:
             tuple(one.secrets),
             tuple(one.steps)[:MAX_PROGRAMS],
             ", ".join(one.parties),
+            tuple(one.containers)[:MAX_PROGRAMS],
         )
         for key, one in sorted(reached.items(), key=lambda item: -item[1].bytes_out)
     ]
@@ -165,6 +169,8 @@ def _count(reached: _Reached, event: Exchange) -> None:
     if event.origin.process is not None:
         reached.programs[event.origin.process.exe.rpartition("/")[2] or "?"] = None
     reached.parties[event.origin.party] = None
+    if event.origin.container is not None:
+        reached.containers[event.origin.container] = None
     if event.origin.step is not None:
         reached.steps[event.origin.step.name] = None
     for finding in event.findings:

@@ -99,6 +99,8 @@ def remarks(one: Destination) -> str:
     """What else there is to say of a destination."""
     parts = [f"{name} where it belongs" for name in one.secrets]
     parts += [f"not inspected: {reason}" for reason in one.uninspected]
+    if one.containers:
+        parts.append("containers: " + ", ".join(map(container_text, one.containers)))
     if one.failed:
         parts.append(f"{one.failed} failed: {one.error}")
     return "; ".join(parts)

@@ -1,7 +1,8 @@
 """Which process of the machine opened a connection or sent a packet, and whose it is.
 
 The same questions as ``warden.attribution`` answers for a sealed command, asked of the process table. The answer is never
-nothing: when the socket is gone already, the process of the job that began or ended last is named, as a guess.
+nothing: when the socket is gone already, the process of the job that began or ended last is named, as a guess; of the
+container that has the address, where one has it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,12 @@ import socket
 import time
 from collections.abc import Callable
 
-import psutil
-
 from ebbgate.events.types import Origin
 from ebbgate.host import netlink
 from ebbgate.host.netlink import RefusedPacket, SocketOwner
+from ebbgate.warden.process_entry import Entry
 from ebbgate.warden.process_monitor import ProcessMonitor
-from ebbgate.warden.socket_owners import SocketOwners
-
-ADDRESSES_KNOWN_FOR = 1.0  # seconds; interfaces of containers come and go
+from ebbgate.warden.socket_owners import ADDRESSES_KNOWN_FOR, SocketOwners, interface_addresses
 
 type End = tuple[str, int]
 type Question = Callable[[socket.socket], list[SocketOwner]]
@@ -55,15 +53,19 @@ class JobAttribution:
         self._monitor.update()
         if self._is_local(address):
             found = self._first(ask(self._diagnostics))
-            if found is not None:
-                return found
-        for space, pid in self._owners.namespaces().items():
+            return found or self._guess(self._table.latest(is_apart=False))
+        spaces = list(self._owners.namespaces().items())
+        likely = [one for one in spaces if self._owners.has_address(*one, address)]
+        for space, pid in likely or spaces:
             diagnostics = self._owners.diagnostics(space, pid)
             found = self._first(ask(diagnostics)) if diagnostics is not None else None
             if found is not None:
                 return found
-        latest = self._table.latest()
-        return self._table.origin_of(latest, certain=False) if latest is not None else Origin()
+        return self._guess(self._owners.newest(likely[0][0]) if likely else self._table.latest(is_apart=True))
+
+    def _guess(self, likely: Entry | None) -> Origin:
+        guess = likely or self._table.latest()
+        return self._table.origin_of(guess, certain=False) if guess is not None else Origin()
 
     def _first(self, owners: list[SocketOwner]) -> Origin | None:
         for owner in reversed(owners):
@@ -77,8 +79,7 @@ class JobAttribution:
         if address in ("", "0.0.0.0", "::") or address.startswith(("127.", "::1")):  # noqa: S104 - compared, not bound
             return True
         if time.monotonic() > self._addresses_until:
-            known = psutil.net_if_addrs().values()
-            self._addresses = frozenset(one.address.partition("%")[0] for interface in known for one in interface)
+            self._addresses = interface_addresses()
             self._addresses_until = time.monotonic() + ADDRESSES_KNOWN_FOR
         return address in self._addresses
 

@@ -112,9 +112,9 @@ class JobMonitor:
         return self._attribution.packet(packet)
 
     def suspect(self) -> Origin:
-        """Whoever of the job did something last: a guess at who changed something."""
+        """Whoever of the job did something last: a guess at who changed something of the machine's network."""
         self.processes.update()
-        latest = self.table.latest()
+        latest = self.table.latest(is_apart=False) or self.table.latest()
         return self.table.origin_of(latest, certain=False) if latest is not None else Origin()
 
     def kill_step(self, pid: int) -> None:

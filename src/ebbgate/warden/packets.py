@@ -35,7 +35,7 @@ class Packets:
 
     def add(self, packet: RefusedPacket, sender: Callable[[RefusedPacket], Origin] | None) -> None:
         """Count one packet."""
-        flow = (packet.protocol, packet.source_port, packet.address, packet.port)
+        flow = (packet.protocol, packet.source, packet.source_port, packet.address, packet.port)
         if flow not in self._known:
             if len(self._known) >= MAX_ATTRIBUTED:
                 self.lost += 1
@@ -43,7 +43,7 @@ class Packets:
             self._known[flow] = sender(packet) if sender is not None else Origin()
         origin = self._known[flow]
         program = origin.process.exe if origin.process else ""
-        key = (packet.protocol, packet.address, packet.port, program)
+        key = (packet.protocol, packet.address, packet.port, program, origin.step, origin.container)
         if key in self._seen:
             self._seen[key].count += 1
         elif len(self._seen) < MAX_KINDS:

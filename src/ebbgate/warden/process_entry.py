@@ -72,12 +72,12 @@ class Program:
 class Entry:
     """A process. parent: who forked it, as told by the kernel, and alive as long as this is. root: the first process of its
     step, container or service. users: real and effective uid. escalated: became root, not judged yet. container: full id.
-    settled: whose doing it is cannot change any more by the program it runs.
+    is_apart: in a network namespace of its container's. settled: whose doing it is cannot change any more by the program it runs.
     """
 
     __slots__ = (
-        "__weakref__", "container", "depth", "ended", "escalated", "kind", "parent", "pid", "program", "root", "settled", "since",
-        "step", "users",
+        "__weakref__", "container", "depth", "ended", "escalated", "is_apart", "kind", "parent", "pid", "program", "root",
+        "settled", "since", "step", "users",
     )  # fmt: skip
 
     def __init__(self, pid: int, since: int, program: Program, users: tuple[int, int]) -> None:
@@ -88,6 +88,7 @@ class Entry:
         self.depth = 0
         self.step: StepContext | None = None
         self.container = ""
+        self.is_apart = False
         self.ended = False
         self.escalated = False
         self.settled = False
@@ -114,9 +115,13 @@ class Entry:
         self.depth = MAX_DEPTH * 2 // 3 + 1
 
     def ancestors(self) -> Iterator[Entry]:
-        """Nearest first, within the same kind; of the runner and the machine all but init."""
+        """Nearest first, within the same kind; of the runner and the machine all but init. What runs in a container ends with
+        its first process: who asked the runtime for it cannot be seen.
+        """
         current = self.parent
         while current is not None and current.pid > 1 and current.kind.party is self.kind.party:
+            if current.kind is Kind.RUNTIME and self.kind is Kind.JOB:
+                return
             yield current
             current = current.parent
 

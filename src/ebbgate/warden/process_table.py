@@ -23,6 +23,7 @@ lives on under it. Ended processes are forgotten when RECENT others have ended s
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -61,9 +62,10 @@ class ProcessTable:
         self._live: dict[int, Entry] = {}  # in order of forking
         self._recent: deque[Entry] = deque()
         self._lingering: set[Entry] = set()  # first thread ended, others were there
-        self._latest: Entry | None = None
+        self._latest: dict[bool | None, Entry] = {}  # of all, of those in the machine's network namespace, and of the others
         self._ignored: set[int] = set()
         self._own_container = ""
+        self._network = processes.network_namespace(os.getpid())
         self._images: OrderedDict[str, str] = OrderedDict()
         self._handlers: dict[type, Callable[..., None]] = {
             Forked: self._forked,
@@ -93,7 +95,7 @@ class ProcessTable:
                 self._units.add(cgroup)
             if entry.kind is Kind.JOB:
                 self._learn(entry)
-        self._latest = None
+        self._latest.clear()
 
     def _kind_at_arming(self, entry: Entry, parent: Entry | None, *, in_runners_unit: bool, after: int) -> Kind:
         name, above = entry.program.name, parent.kind if parent is not None else Kind.MACHINE
@@ -104,7 +106,7 @@ class ProcessTable:
         if above in (Kind.RUNNER, Kind.JOB):
             return Kind.JOB
         if name in containers.RUNTIMES or above is Kind.RUNTIME:
-            return Kind.RUNTIME if name in containers.RUNTIMES else Kind.JOB
+            return Kind.RUNTIME if name in containers.RUNTIMES and self._is_runtime(entry) else Kind.JOB
         # Something of the job, by what its environment or service says, that has left its parents before we came.
         if (in_runners_unit and entry.since > after) or processes.environment(entry.pid, _TRACES):
             return Kind.JOB
@@ -128,18 +130,23 @@ class ProcessTable:
         if parent is None:
             entry = Entry(event.child, event.time, Program(processes.image(event.child)), processes.users(event.child))
         else:
-            entry = Entry(event.child, event.time, parent.program, parent.users)
+            siblings = parent.kind in (Kind.RUNNER, Kind.LAUNCHER)  # a parent that was only named, by CLONE_PARENT
+            users = processes.users(event.child) if siblings else parent.users
+            entry = Entry(event.child, event.time, parent.program, users)
         self._inherit(entry, parent)
 
     def _inherit(self, entry: Entry, parent: Entry | None) -> None:
         entry.put_below(parent, self._kind_below(parent, entry.pid))
         if parent is not None and parent.kind is entry.kind:
-            entry.container = parent.container
+            entry.container, entry.is_apart = parent.container, parent.is_apart
         self._pids[entry.pid] = entry
         self._live.pop(entry.pid, None)
         self._live[entry.pid] = entry
         if entry.kind is Kind.JOB:
-            self._latest = entry
+            self._touch(entry)
+
+    def _touch(self, entry: Entry) -> None:
+        self._latest[None] = self._latest[entry.is_apart] = entry
 
     def _kind_below(self, parent: Entry | None, pid: int) -> Kind:
         if pid in self._ignored:
@@ -162,7 +169,7 @@ class ProcessTable:
         self._reconsider(entry)
         if entry.kind is Kind.JOB:
             self._learn(entry)
-            self._latest = entry
+            self._touch(entry)
 
     def _reconsider(self, entry: Entry) -> None:
         """Whose doing a process is can show only when it runs a program: a service of init's, a container's first process."""
@@ -171,18 +178,27 @@ class ProcessTable:
             entry.settled = parent.pid == 1 and _unit(processes.cgroup(entry.pid)) in self._units
             service = Kind.LAUNCHER if entry.program.name in LAUNCHERS else Kind.MACHINE
             entry.put_below(parent, service if entry.settled else Kind.JOB)
-        runtime = entry.program.name in containers.RUNTIMES
-        if runtime and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and entry.root is entry and _launched(entry))):
-            entry.put_below(parent, Kind.RUNTIME)
-        elif entry.kind is Kind.RUNTIME and not runtime:
+        named = entry.program.name in containers.RUNTIMES
+        if named and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and _launched(entry))):
+            entry.put_below(parent, Kind.RUNTIME if self._is_runtime(entry) else Kind.JOB)
+        elif entry.kind is Kind.RUNTIME and not (named and self._is_runtime(entry)):
             entry.put_below(parent, Kind.JOB)
+
+    def _is_runtime(self, entry: Entry) -> bool:
+        """Whether what has a runtime's name is one: root's, and outside of every container. Anybody may call a program of theirs
+        "dockerd" and become init's child with it, and what a runtime fetches is not read.
+        """
+        return entry.users == (0, 0) and not entry.container and not self._container_of(entry.pid)
+
+    def _container_of(self, pid: int) -> str:
+        found = containers.container_id(processes.cgroup(pid))
+        return "" if found == self._own_container else found
 
     def _learn(self, entry: Entry) -> None:
         """What is to be known about a program of the job, while it is there."""
-        cgroups = processes.cgroup(entry.pid)
-        if cgroups:
-            found = containers.container_id(cgroups)
-            entry.container = "" if found == self._own_container else found
+        entry.container = self._container_of(entry.pid) or entry.container  # who moves out of its group is what it was
+        if entry.container:
+            entry.is_apart = processes.network_namespace(entry.pid) not in (0, self._network)
         if entry.root.step is None and entry.step is None:
             entry.step = step_context(entry.pid, entry.program.image.arguments if entry.program.image else b"")
             for file in entry.step.files if entry.step else ():
@@ -205,7 +221,7 @@ class ProcessTable:
         if self._live.get(entry.pid) is entry:
             del self._live[entry.pid]
         if entry.kind is Kind.JOB:
-            self._latest = entry
+            self._touch(entry)
         self._recent.append(entry)
         if len(self._recent) > RECENT:
             oldest = self._recent.popleft()
@@ -285,9 +301,9 @@ class ProcessTable:
         """The same one by one, for whoever will stop early. Nothing may be taken in meanwhile."""
         return reversed(self._live.values())
 
-    def latest(self) -> Entry | None:
-        """Whoever of the job began or ended last."""
-        return self._latest
+    def latest(self, *, is_apart: bool | None = None) -> Entry | None:
+        """Whoever of the job began or ended last. is_apart: whether in a network namespace of a container's own."""
+        return self._latest.get(is_apart)
 
     def origin(self, pid: int, *, certain: bool = True) -> Origin:
         """Process, ancestors by fork history up to the step's first process, step, container and party."""
@@ -316,13 +332,13 @@ class ProcessTable:
         return Step(self.redact(step.name), self.redact(step.action), self.redact(step.script))
 
     def _container(self, entry: Entry) -> Container | None:
-        """Of what a runtime started, and of a runtime itself, which fetches for containers. Not of what descends from a step,
-        which could have moved itself into a control group of that name.
+        """Of what a runtime started, and of a runtime itself, which fetches for containers. Not of anything else, which could
+        have moved itself into a control group of that name.
         """
         if entry.kind is Kind.RUNTIME:
             return Container("runtime", entry.program.name)
         full, above = entry.container, entry.root.parent
-        if not full or (above is not None and above.kind is Kind.RUNNER):
+        if not full or above is None or above.kind is not Kind.RUNTIME:
             return None
         if not self._images.get(full):
             self._images[full] = self.redact(containers.image_of(full, self._docker_root))
@@ -345,8 +361,13 @@ class ProcessTable:
         entry = self.look(pid)
         if entry is None or entry.kind is not Kind.JOB:
             return []
-        root = entry.root
-        return [one for one in self.live() if one.kind is Kind.JOB and (one.root is root or _same_step(one.root, root))]
+        root, container = entry.root, entry.container
+        return [
+            one
+            for one in self.live()
+            if one.kind is Kind.JOB
+            and (one.root is root or (container and one.container == container) or _same_step(one.root, root))
+        ]
 
 
 def _lineage(entry: Entry) -> Iterable[Entry]:
@@ -357,13 +378,15 @@ def _lineage(entry: Entry) -> Iterable[Entry]:
 
 
 def _launched(entry: Entry) -> bool:
-    return entry.parent is None or entry.parent.kind is Kind.LAUNCHER
+    """Whether a service started it, or a runtime did through a process that had ended before anybody saw what it ran."""
+    above = entry.root.parent
+    if above is not None and above.kind is Kind.RUNTIME:
+        return True
+    return entry.root is entry and (above is None or above.kind is Kind.LAUNCHER)
 
 
 def _same_step(other: Entry, root: Entry) -> bool:
     """A step's first process can make siblings of itself (CLONE_PARENT): they have its command files, or none."""
-    if root.container and other.container == root.container:
-        return True
     if not (root.parent is not None and root.parent is other.parent and root.parent.kind is Kind.RUNNER and root.step):
         return False
     if other.step is None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain, islice, takewhile
 from pathlib import Path
+
+import psutil
 
 from ebbgate.host import netlink, processes
 from ebbgate.host.network_namespace import inside
@@ -16,6 +19,7 @@ from ebbgate.warden.process_table import ProcessTable
 
 MAX_CACHED = 1024  # sockets whose owner is remembered
 MAX_NAMESPACES = 64  # with a socket of ours in each; a workload with more gets guesses for the oldest
+ADDRESSES_KNOWN_FOR = 1.0  # seconds; interfaces of containers come and go
 MAX_SCANNED = 20_000  # processes looked at for one socket
 
 
@@ -26,9 +30,10 @@ class SocketOwners:
 
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
-        self._machine = _namespace(os.getpid())
+        self._machine = processes.network_namespace(os.getpid())
         self._cache: OrderedDict[int, tuple[Entry, Entry | None]] = OrderedDict()
         self._sockets: OrderedDict[int, socket.socket] = OrderedDict()
+        self._addresses: dict[int, tuple[float, frozenset[str]]] = {}
 
     def owner(self, inode: int) -> Entry | None:
         """Who has the socket with this inode open now; None when nobody has (io_uring can hold one without a descriptor)."""
@@ -56,11 +61,12 @@ class SocketOwners:
         found: dict[int, int] = {}
         for entry in self._table.live():
             if entry.kind is Kind.JOB:
-                space = _namespace(entry.pid)
+                space = processes.network_namespace(entry.pid)
                 if space not in (0, self._machine):
                     found.setdefault(space, entry.pid)
         for gone in self._sockets.keys() - found.keys():
             self._sockets.pop(gone).close()  # an open socket keeps the namespace, and its interfaces, alive
+            self._addresses.pop(gone, None)
         return dict(list(found.items())[:MAX_NAMESPACES])
 
     def diagnostics(self, space: int, pid: int) -> socket.socket | None:
@@ -75,6 +81,22 @@ class SocketOwners:
         self._sockets[space] = made
         return made
 
+    def has_address(self, space: int, pid: int, address: str) -> bool:
+        """Whether an interface of a namespace has an address."""
+        until, known = self._addresses.get(space, (0.0, frozenset[str]()))
+        if address not in known and time.monotonic() > until:
+            try:
+                known = inside(Path(f"/proc/{pid}/ns/net"), interface_addresses)
+            except OSError:
+                known = frozenset()
+            self._addresses[space] = time.monotonic() + ADDRESSES_KNOWN_FOR, known
+        return address in known
+
+    def newest(self, space: int) -> Entry | None:
+        """Whoever of the job began last among those who run in a namespace."""
+        job = (one for one in self._table.live() if one.kind is Kind.JOB)
+        return next((one for one in job if processes.network_namespace(one.pid) == space), None)
+
     def tick(self) -> None:
         """Now and then: let go of namespaces that no process of the job is in any more."""
         if self._sockets:
@@ -85,8 +107,7 @@ class SocketOwners:
             self._sockets.popitem()[1].close()
 
 
-def _namespace(pid: int) -> int:
-    try:
-        return int(os.readlink(f"/proc/{pid}/ns/net").strip("net:[]"))
-    except (OSError, ValueError):
-        return 0
+def interface_addresses() -> frozenset[str]:
+    """Of all interfaces in the calling thread's network namespace."""
+    known = psutil.net_if_addrs().values()
+    return frozenset(one.address.partition("%")[0] for interface in known for one in interface)
