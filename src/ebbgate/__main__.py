@@ -11,7 +11,8 @@ def main() -> None:
 
     A gate that nobody asks for ends with this process, before it was given anything.
     """
-    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv:
+    standard = (sys.stdin, sys.stdout, sys.stderr)  # None where closed: then nothing may be opened before they are filled
+    if sys.argv[1:2] == ["run"] and "--help" not in sys.argv and None not in standard:
         from ebbgate.warden.gate_process import GateProcess  # noqa: PLC0415 - before everything else
 
         GateProcess.begin(os.environ)

@@ -21,6 +21,11 @@ pytestmark = pytest.mark.root
 USER = 34567
 
 
+def full(guid: str) -> str:
+    """A guid as the runner makes one, that ends in these digits."""
+    return f"00000000-0000-4000-8000-{guid.zfill(12)}"
+
+
 @dataclass
 class Scene:
     seen: Observed
@@ -36,8 +41,8 @@ class Scene:
         """As the runner names a step's command files, which it has made before."""
         names = {"GITHUB_ENV": "set_env_", "GITHUB_PATH": "add_path_", "GITHUB_OUTPUT": "set_output_"}
         for prefix in names.values():
-            self.runner.touch(str(self.commands / (prefix + guid)))
-        return {variable: str(self.commands / (prefix + guid)) for variable, prefix in names.items()}
+            self.runner.touch(str(self.commands / (prefix + full(guid))))
+        return {variable: str(self.commands / (prefix + full(guid))) for variable, prefix in names.items()}
 
     def step(self, script: str, name: str = "build", *, env: dict[str, str] | None = None, user: int | None = None) -> int:
         """Run a step's script to its end, the guard looking on; its first process' pid."""
@@ -191,7 +196,7 @@ def test_a_file_of_a_step_that_has_not_begun(scene: Scene) -> None:
 def test_another_steps_file_by_a_process_left_behind(scene: Scene) -> None:
     pipe = scene.root / "go"
     os.mkfifo(pipe)
-    script = f"(GITHUB_ACTION=release setsid sh -c 'read x < {pipe}; for f in {scene.commands}/set_env_2; do echo PATH=/tmp >> $f; done; echo done > {pipe}' &)"
+    script = f"(GITHUB_ACTION=release setsid sh -c 'read x < {pipe}; for f in {scene.commands}/set_env_{full('2')}; do echo PATH=/tmp >> $f; done; echo done > {pipe}' &)"
     first = scene.step(script, "build", env=scene.environment("1"))
     other = scene.environment("2")
     pipe.write_text("go\n")

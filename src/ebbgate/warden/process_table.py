@@ -390,8 +390,14 @@ def _same_step(other: Entry, root: Entry) -> bool:
     if not (root.parent is not None and root.parent is other.parent and root.parent.kind is Kind.RUNNER and root.step):
         return False
     if other.step is None:
-        return other.since >= root.since
+        return other.since >= root.since and not _is_next_step(other, root.parent)
     return other.step.files == root.step.files if root.step.files else other.step.step == root.step.step
+
+
+def _is_next_step(other: Entry, runner: Entry) -> bool:
+    """Whether a process is the runner's own fork that has not become the next step's program yet, and no sibling of a step."""
+    image = processes.image(other.pid)
+    return image is None or image == runner.program.image
 
 
 def _unit(cgroups: str) -> str:
