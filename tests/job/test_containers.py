@@ -97,6 +97,8 @@ WAYS: dict[str, tuple[list[str], list[str]]] = {
     "DNS questions in the attacker's name": ([], python(_FORGED)),
     "DNS questions in the attacker's name, host network": (["--network", "host"], python(_FORGED)),
 }  # fmt: skip
+# These spoil the machine, Docker's own rules included, so that nothing after them would be as before.
+SPOILING = {"privileged on the host network"}
 # The guard's own resolver is what would send it there; without a guard there is nothing to reflect it.
 REFLECTED = {one for one in WAYS if one.startswith("DNS questions in")}
 NAMED = {"DNS over UDP to another resolver", "DNS over TCP to another resolver", "DNS through Docker's own resolver"} | REFLECTED
@@ -124,9 +126,11 @@ def furnish(machine: Machine) -> list[Connection]:
     return machine.world.at(EVIL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def bare() -> Iterator[Machine]:
-    """A machine with Docker and without a guard."""
+    """A machine with Docker and without a guard. Gone before the guarded ones come: all share one kernel, and its containers
+    have the addresses of theirs.
+    """
     with Machine() as machine:
         furnish(machine)
         assert machine.run(["docker", "network", "create", "mine"]).code == 0
@@ -149,6 +153,15 @@ def job(talking: list[Connection]) -> Iterator[Job]:
             yield job
 
 
+@pytest.fixture
+def fresh_job() -> Iterator[Job]:
+    """A job that a test may spoil."""
+    with Machine() as machine:
+        start_docker(machine)
+        with Job(machine, secrets={"DEPLOY_TOKEN": TOKEN}, allow=ALLOW) as job:
+            yield job
+
+
 class Watch:
     """What happened in a job since."""
 
@@ -164,16 +177,20 @@ class Watch:
         return [one for one in self.events() if one.get("decision", {}).get("action") == "deny"]
 
 
-@pytest.mark.parametrize("name", [one for one in WAYS if one not in REFLECTED])
-def test_unguarded_it_is_a_real_attack(bare: Machine, name: str) -> None:
-    bare.world.forget()
-    done = bare.run(contained(*WAYS[name]), timeout=30)
-    asked = {question for question, _type in bare.world.questions}
-    assert {one for one in bare.sent() if one[0] in TARGETS} or (name in NAMED and "stolen.attacker.example.org" in asked), done
+class TestUnguarded:
+    @pytest.mark.parametrize("name", [one for one in WAYS if one not in REFLECTED])
+    def test_it_is_a_real_attack(self, bare: Machine, name: str) -> None:
+        bare.world.forget()
+        done = bare.run(contained(*WAYS[name]), timeout=30)
+        asked = {question for question, _type in bare.world.questions}
+        assert {one for one in bare.sent() if one[0] in TARGETS} or (name in NAMED and "stolen.attacker.example.org" in asked), (
+            done
+        )
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_nothing_arrives_and_the_report_names_the_container(job: Job, name: str) -> None:
+def test_nothing_arrives_and_the_report_names_the_container(request: pytest.FixtureRequest, name: str) -> None:
+    job: Job = request.getfixturevalue("fresh_job" if name in SPOILING else "job")
     watch = Watch(job)
     job.step(contained(*WAYS[name]), timeout=30)
     denied = watch.denied()
@@ -197,7 +214,10 @@ def test_a_connection_that_a_container_had_open_before_carries_nothing_more(job:
     assert len(talking) == 1
     assert b"stolen" not in talking[0].received
     assert {one for one in job.machine.sent() if one[0] in TARGETS} == set()
-    assert {one["origin"]["container"]["image"] for one in watch.denied()} == {"busybox"}
+    number = job.step(["docker", "inspect", "-f", "{{.Id}}", "talker"]).stdout.strip()
+    assert ("busybox", number[:12]) in {
+        (one["origin"]["container"]["image"], one["origin"]["container"]["id"]) for one in watch.denied()
+    }
     assert job.step(["docker", "rm", "-f", "talker"]).code == 0
 
 
@@ -332,7 +352,8 @@ def test_a_nameserver_in_a_container_is_asked_itself(job: Job) -> None:
 
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
-def test_a_network_on_top_of_the_uplink_leads_nowhere(job: Job, driver: str) -> None:
+def test_a_network_on_top_of_the_uplink_leads_nowhere(fresh_job: Job, driver: str) -> None:
+    job = fresh_job
     made = [
         "docker",
         "network",
@@ -353,7 +374,6 @@ def test_a_network_on_top_of_the_uplink_leads_nowhere(job: Job, driver: str) -> 
     done = job.step(
         ["docker", "run", "--rm", "--network", driver, "--ip", "192.0.2.77", "busybox", "sh", "-c", tries], timeout=40
     )
-    assert job.step(["docker", "network", "rm", driver]).code == 0  # its range of addresses is the other driver's too
     assert {one for one in job.machine.sent() if one[0] in TARGETS} == set()
     assert job.machine.world.questions == []
     if driver == "ipvlan" and "not supported" in done.stderr:  # this kernel has none: Docker could not even make it

@@ -199,6 +199,7 @@ class ProcessTable:
         entry.container = self._container_of(entry.pid) or entry.container  # who moves out of its group is what it was
         if entry.container:
             entry.is_apart = processes.network_namespace(entry.pid) not in (0, self._network)
+            self._container(entry)  # Docker forgets a container that is removed; what it sent may be heard of later
         if entry.root.step is None and entry.step is None:
             entry.step = step_context(entry.pid, entry.program.image.arguments if entry.program.image else b"")
             for file in entry.step.files if entry.step else ():
@@ -340,11 +341,12 @@ class ProcessTable:
         full, above = entry.container, entry.root.parent
         if not full or above is None or above.kind is not Kind.RUNTIME:
             return None
-        if not self._images.get(full):
-            self._images[full] = self.redact(containers.image_of(full, self._docker_root))
+        image = self._images.get(full)
+        if not image:
+            image = self._images[full] = self.redact(containers.image_of(full, self._docker_root))
             if len(self._images) > MAX_IMAGES:
                 self._images.popitem(last=False)
-        return Container(containers.short_id(full), self._images[full])
+        return Container(containers.short_id(full), image)
 
     def step_root(self, pid: int) -> int | None:
         """The first process of a step (of a container, of what a service was asked to start); None for what is not the job's."""
