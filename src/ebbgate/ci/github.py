@@ -20,8 +20,9 @@ from ebbgate.events.publish import printable
 from ebbgate.events.types import RunStarted, SecretInfo
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
-from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.structured import with_inner
 from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
 
 RUNNER_PRESET = "github-runner"
@@ -56,7 +57,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
     return JobRequest(
         policy=policy,
         runner_policy=load_texts((), job="", use=(RUNNER_PRESET,), given_by=""),
-        secrets=tuple(known),
+        secrets=tuple(with_inner(known, public_values(_mapping(document, "github")))),
         salt=salt,
         started=_started(document, policy, known, salt),
         runner=runner,

@@ -38,9 +38,10 @@ from ebbgate.report.files import write_reports
 from ebbgate.report.interface import build_report
 from ebbgate.report.json_report import to_json
 from ebbgate.report.terminal import render
-from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.structured import with_inner
 from ebbgate.warden.run import Run, RunRequest
 
 NESTED_VARIABLE = "EBBGATE_RUN"  # tells programs inside that they are guarded; holds nothing but "sealed"
@@ -78,7 +79,8 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     for warning in warnings:
         print(printable(f"ebbgate: warning: {warning}", 500), file=stream)
     salt = secrets.token_bytes(16)
-    scanner = Scanner(known, salt=salt)
+    everything = with_inner(known, public_values(environ))
+    scanner = Scanner(everything, salt=salt)
     directory = _report_directory(options.report) if options.report else None
     doors = _doors(options, environ)
     with Journal(_events_file(directory)) as journal:
@@ -87,7 +89,7 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
                 options.command, {**environ, NESTED_VARIABLE: "sealed"}, doors, _shown(scanner, options.command[0])
             ),
             policy=policy,
-            secrets=tuple(known),
+            secrets=tuple(everything),
             salt=salt,
             started=_started(options, policy, known, salt, scanner, doors),
             enforce=policy.mode == "enforce",
