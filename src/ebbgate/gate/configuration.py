@@ -27,15 +27,16 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True)
 class GateConfiguration:
-    """What the warden tells the gate. secrets: ``Secret.to_wire()`` tuples; they exist nowhere else in the gate's input.
+    """What the warden tells the gate. Secrets are not in it: they come in the vault (``warden.vault``).
 
-    job: None where the gate serves one sealed command.
+    public: what the job says of itself (repository, commit, branch, ...), which is never a secret. job: None where the gate
+    serves one sealed command.
     """
 
     policy: Policy
     enforce: bool
-    secrets: tuple[tuple[object, ...], ...]
     salt: bytes
     nonce: str
     system_bundle: str
+    public: frozenset[str] = frozenset()
     job: JobSettings | None = None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebbgate.events.types import FindingRecord
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.directory import Directory
 from ebbgate.gate.job_rules import JobRules
+from ebbgate.gate.known_values import KnownValues
 from ebbgate.gate.reporter import Reporter
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.bindings import permitted
@@ -20,7 +21,8 @@ from ebbgate.secrets.scanner import Scanner
 class GateContext:
     """The run's policy, secrets and registers. enforce: False in audit mode, where nothing is stopped.
 
-    job: what else is considered where a whole machine is served; None for a sealed command.
+    known: values that became known meanwhile, and where they belong. job: what else is considered where a whole machine is
+    served; None for a sealed command.
     """
 
     policy: Policy
@@ -29,6 +31,7 @@ class GateContext:
     directory: Directory
     connections: Connections
     reporter: Reporter
+    known: KnownValues
     job: JobRules | None = None
 
     def judge(self, findings: Iterable[Finding], host: str, *, tls: bool) -> list[FindingRecord]:
@@ -40,7 +43,13 @@ class GateContext:
                 str(found.place),
                 found.encodings,
                 found.offset,
-                permitted(self.policy.bindings, found, host, tls),
+                self._permitted(found, host, tls=tls),
             )
             for found in findings
         ]
+
+    def _permitted(self, found: Finding, host: str, *, tls: bool) -> bool:
+        """By a binding of its name or of the document's that it was in, or because it goes where it came from."""
+        outer = found.secret.partition(" (")[0]
+        bound = any(permitted(self.policy.bindings, replace(found, secret=name), host, tls) for name in {found.secret, outer})
+        return bound or self.known.permits(found, host, tls=tls)

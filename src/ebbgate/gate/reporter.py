@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from ebbgate.errors import IntegrityError
 from ebbgate.events.codec import from_json, to_json
-from ebbgate.events.types import Event, Origin, Tampering
+from ebbgate.events.types import Event, Origin, Process, Tampering
 from ebbgate.gate.draft import Draft
 from ebbgate.host import channel
 
@@ -101,3 +102,13 @@ def origin_from(message: dict[str, object]) -> Origin:
     if not isinstance(event, Tampering):
         raise IntegrityError("an origin of an unexpected shape")
     return event.origin
+
+
+def redacted(origin: Origin, redact: Callable[[str], str]) -> Origin:
+    """An origin whose command lines show nothing that became known after the warden had looked at them."""
+
+    def shown(process: Process) -> Process:
+        return replace(process, cmdline=redact(process.cmdline))
+
+    process = None if origin.process is None else shown(origin.process)
+    return replace(origin, process=process, ancestry=tuple(map(shown, origin.ancestry)))

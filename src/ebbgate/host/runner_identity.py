@@ -89,6 +89,15 @@ def name_of(uid: int, root: Path = Path("/")) -> str:
     return ""
 
 
+def home_of(uid: int, root: Path = Path("/")) -> str:
+    """The home directory that passwd has for a uid; "" when there is none."""
+    for line in _lines(root / "etc/passwd"):
+        parts = line.split(":")
+        if len(parts) >= 6 and parts[2] == str(uid):
+            return parts[5]
+    return ""
+
+
 def group_names(runner: Runner, root: Path = Path("/")) -> tuple[str, ...]:
     """Names of the groups that the runner's processes have."""
     wanted = {runner.gid, *runner.groups}

@@ -44,8 +44,21 @@ class Scanner:
     """All secrets of one run, compiled. Immutable, so that streams and threads may share it."""
 
     def __init__(self, secrets: Iterable[Secret], *, salt: bytes) -> None:
-        self._secrets = list(secrets)
-        self._prints = [secret.fingerprint(salt) for secret in self._secrets]
+        self._salt = salt
+        self._secrets: list[Secret] = []
+        self._compile(secrets)
+
+    def add(self, secrets: Iterable[Secret]) -> list[Secret]:
+        """More secrets; those that were new. Running streams look for them from their next chunk on."""
+        known = {one.reveal() for one in self._secrets}
+        new = list({one.reveal(): one for one in secrets if one.reveal() not in known}.values())
+        if new:
+            self._compile(new)
+        return new
+
+    def _compile(self, secrets: Iterable[Secret]) -> None:
+        self._secrets += secrets
+        self._prints = [secret.fingerprint(self._salt) for secret in self._secrets]
         values = [secret.reveal() for secret in self._secrets]
         self._automaton = Automaton([one for owner, value in enumerate(values) for one in needles_of(value, owner)])
         self._folded = Automaton([one for owner, value in enumerate(values) for one in folded_needles_of(value, owner)])
@@ -151,7 +164,7 @@ class StreamScan:
     """
 
     def __init__(self, scanner: Scanner, automaton: Automaton, place: Place, codings: list[str], *, interactive: bool) -> None:
-        self._scanner, self._automaton, self._place = scanner, automaton, place
+        self._scanner, self._place = scanner, place
         self._interactive = interactive
         self._buffer = b""
         self._sent = 0  # bytes at the front of the buffer that have left already
@@ -161,6 +174,10 @@ class StreamScan:
         self._start: bytes | None = None if self._inner is not None else b""
         self._uninspected = "" if self._inner is not None or not codings else f"unknown content-encoding {codings[0][:20]}"
         self._withheld = b""
+
+    @property
+    def _automaton(self) -> Automaton:
+        return self._scanner._automaton  # noqa: SLF001 - one module
 
     def feed(self, chunk: bytes) -> Release:
         """Take a chunk; what may leave now."""

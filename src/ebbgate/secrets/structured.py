@@ -73,14 +73,15 @@ class Inner:
 
 
 def with_inner(secrets: Iterable[Secret], public: Public = frozenset()) -> list[Secret]:
-    """The secrets, and after each those inside of it."""
-    found: list[Secret] = []
+    """The secrets, and then those inside of them; each value once, under the name that came first."""
+    found: dict[bytes, Secret] = {}
     for secret in secrets:
-        found.append(secret)
+        found.setdefault(secret.reveal(), secret)
+    for secret in list(found.values()):
         for one in inner_values(secret.reveal(), public):
             value = one.value.encode("utf-8", "surrogateescape")
-            found.append(Secret(f"{secret.name} ({one.label})", value, secret.origin))
-    return found
+            found.setdefault(value, Secret(f"{secret.name} ({one.label})", value, secret.origin, sources=secret.sources))
+    return list(found.values())
 
 
 def inner_values(data: bytes, public: Public = frozenset()) -> list[Inner]:

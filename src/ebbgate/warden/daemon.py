@@ -14,14 +14,18 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
 import resource
 import signal
+import socket
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Never  # Any: the answer's JSON
 
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
-from ebbgate.host import kernel, nftables, system_trust
+from ebbgate.host import channel, kernel, nftables, system_trust
 from ebbgate.warden.arming import ENVIRONMENT, Arming, remove_state
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
@@ -31,18 +35,31 @@ PRIORITY = -10  # before the job's own processes: who is asked about may be gone
 DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
-def start(request: JobRequest) -> dict[str, Any]:
-    """Start the warden and wait until it is armed: the answer for the action. Raises what made it fail."""
+def start(make: Callable[[], JobRequest]) -> dict[str, Any]:
+    """Start the warden and wait until it is armed: the answer for the action. Raises what made it fail.
+
+    make: reads what was asked for, secrets among it. It is called when the warden has been forked, so that nothing of them is
+    in the warden's memory.
+    """
+    kernel.forbid_inspection()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     reading, writing = os.pipe()
+    ours, theirs = socket.socketpair()
     if os.fork() == 0:
         os.close(reading)
+        ours.close()
         os.setsid()
         if os.fork():
             os._exit(0)
-        _become_daemon(writing)
-        _serve(request, writing)
+        _wait_for_request(theirs, writing)
     os.close(writing)
+    theirs.close()
     os.wait()
+    with ours:
+        request = make()
+        channel.send_descriptors(ours, {}, [request.vault])
+        ours.sendall(channel.frame(pickle.dumps(request)))
+    os.close(request.vault)
     with os.fdopen(reading) as answers:
         text = answers.readline()
     if not text:
@@ -55,17 +72,34 @@ def start(request: JobRequest) -> dict[str, Any]:
     return answer
 
 
-def _become_daemon(keep: int) -> None:
+def _wait_for_request(asked: socket.socket, writing: int) -> Never:
+    """In the warden to be: nothing is done when nothing is asked for after all."""
+    try:
+        message, descriptors, _sender = channel.receive_sockets(asked)
+        body = channel.receive_bytes(asked)
+        if message is None or body is None:
+            os._exit(0)
+        request = replace(pickle.loads(body), vault=descriptors[0])  # noqa: S301 - from the process that forked this one
+        asked.close()
+        _become_daemon(writing, request.vault)
+        _serve(request, writing)
+    finally:
+        os._exit(1)
+
+
+def _become_daemon(answers: int, vault: int) -> None:
     os.chdir("/")
     os.umask(0o022)
     os.environ.clear()
     os.environ.update(ENVIRONMENT)
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
-        if number != keep:
+        if number not in (answers, vault):
             os.dup2(null, number)
-    os.closerange(3, keep)
-    os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] if keep < 1000 else keep + 1000)
+    first, second = sorted((answers, vault))
+    os.closerange(3, first)
+    os.closerange(first + 1, second)
+    os.closerange(second + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] if second < 1000 else second + 1000)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
     kernel.forbid_inspection()

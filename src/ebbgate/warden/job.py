@@ -29,7 +29,7 @@ from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, No
 from ebbgate.events.verdict import verdict
 from ebbgate.host import kernel, links, netlink
 from ebbgate.host.lockdown import Lock
-from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.prints import Redactor
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
@@ -38,6 +38,7 @@ from ebbgate.warden.job_report import code_of, conclusion, ending
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
+from ebbgate.warden.vault import prints_from
 
 TICK = 1.0  # seconds
 FLUSH_SECONDS = 5.0  # that a question for the verdict waits for the gate's last records
@@ -49,8 +50,8 @@ LOCK_SECONDS = 3.0  # between two trials although somebody asks
 class JobGuard:
     """Everything of one guarded job. Made and driven by ``daemon``; ``loop`` ends when root says stop."""
 
-    def __init__(self, request: JobRequest, journal: Journal, scanner: Scanner, selector: selectors.BaseSelector) -> None:
-        self.request, self.journal, self.scanner, self.selector = request, journal, scanner, selector
+    def __init__(self, request: JobRequest, journal: Journal, redactor: Redactor, selector: selectors.BaseSelector) -> None:
+        self.request, self.journal, self.redactor, self.selector = request, journal, redactor, selector
         self.enclosure = JobEnclosure(request.target.netns)
         self.monitor: JobMonitor | None = None
         self.gate: JobGate | None = None
@@ -134,6 +135,8 @@ class JobGuard:
             self.record(event)
         elif kind == "who":
             self._tell_owner(message)
+        elif kind == "prints":
+            self.redactor.add(prints_from(message))
         elif kind == "flushed":
             if self.gate is not None:
                 self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
@@ -141,6 +144,11 @@ class JobGuard:
             self._conclude(self.flushed, complete=True)
         else:
             raise IntegrityError("the gate sent something unexpected")
+
+    def gate_replaced(self) -> None:
+        """The new gate serves."""
+        if self.monitor is not None:
+            self.monitor.gate_replaced()
 
     def _tell_owner(self, message: dict[str, Any]) -> None:
         local, remote = message["local"], message["remote"]
@@ -167,7 +175,7 @@ class JobGuard:
 
     def publish(self, text: str) -> str:
         """Text of the job's own making, as it may be shown."""
-        return printable(self.scanner.redact(text), MAX_PUBLISHED)
+        return printable(self.redactor.redact(text), MAX_PUBLISHED)
 
     # --- the enclosure --------------------------------------------------------------------------------------------
 

@@ -40,12 +40,14 @@ class JobGate:
         self._environ, self._uid, self._group = environ, uid, group
         self._selector, self._on_message, self._on_event = selector, on_message, on_event
         self._configuration: GateConfiguration | None = None
+        self._vault = -1
         self._sockets: Mapping[str, socket.socket] = {}
         self._process: GateProcess | None = None
         self._heard = self._asked = self._started = 0.0
         self._lost_at: float | None = None
         self.restarts = 0
         self.serving = False
+        self.on_replaced: Callable[[], None] = lambda: None
         self.counts: dict[str, int] = {}
         self._carried = {"uninspected": 0, "dropped": 0}
 
@@ -61,9 +63,9 @@ class JobGate:
             self._carried["dropped"] + self.counts.get("dropped", 0),
         )
 
-    def start(self, configuration: GateConfiguration, sockets: Mapping[str, socket.socket]) -> None:
+    def start(self, configuration: GateConfiguration, vault: int, sockets: Mapping[str, socket.socket]) -> None:
         """The first gate. It serves when its "ready" has come."""
-        self._configuration, self._sockets = configuration, sockets
+        self._configuration, self._vault, self._sockets = configuration, vault, sockets
         self._spawn()
 
     def _spawn(self) -> None:
@@ -74,7 +76,7 @@ class JobGate:
         self._started = self._heard = time.monotonic()
         process.lose_patience(SEND_SECONDS)
         try:
-            process.configure(self._configuration, self._sockets)
+            process.configure(self._configuration, self._vault, self._sockets)
         except IntegrityError as problem:
             self._lose(problem.cause)
 
@@ -89,6 +91,10 @@ class JobGate:
         """Tell the gate that is there; without one the message is lost, as its receiver is."""
         if self._process is not None:
             self._process.send(message)
+
+    def hand_over(self, message: dict[str, Any], descriptors: list[int]) -> bool:
+        """Give the gate that is there something to read secrets in; whether it took it."""
+        return self._process is not None and self._process.hand_over(message, descriptors)
 
     def _receive(self, process: GateProcess) -> None:
         messages = process.receive()
@@ -109,6 +115,7 @@ class JobGate:
         if self._lost_at is not None:
             self._on_event(GateReplaced(round(time.monotonic() - self._lost_at, 3), time.time()))
             self._lost_at = None
+            self.on_replaced()
 
     def _lose(self, how: str) -> None:
         if self._process is None:

@@ -42,6 +42,7 @@ from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 from ebbgate.secrets.structured import with_inner
+from ebbgate.warden.home_files import home_secrets
 from ebbgate.warden.run import Run, RunRequest
 
 NESTED_VARIABLE = "EBBGATE_RUN"  # tells programs inside that they are guarded; holds nothing but "sealed"
@@ -79,7 +80,8 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     for warning in warnings:
         print(printable(f"ebbgate: warning: {warning}", 500), file=stream)
     salt = secrets.token_bytes(16)
-    everything = with_inner(known, public_values(environ))
+    public = public_values(environ)
+    everything = with_inner([*known, *home_secrets(environ, public)], public)
     scanner = Scanner(everything, salt=salt)
     directory = _report_directory(options.report) if options.report else None
     doors = _doors(options, environ)
