@@ -3,10 +3,12 @@
 Policy and the built-in bindings come first. What they do not speak of has a home by where it was found:
 
 - in a file: the hosts that the file names for it, in its usual places.
-- in a response: the host that gave it, anywhere in a request, since that host knows it; and in a header at hosts of the same
-  registrable domain (auth.docker.io and registry-1.docker.io, sts and s3.eu-west-1.amazonaws.com).
+- in a response: the host that gave it, which knows it, so anywhere in a request; but in headers alone where requests publish
+  what is in them (gists, packages), and at hosts of the same registrable domain (auth.docker.io and registry-1.docker.io,
+  sts and s3.eu-west-1.amazonaws.com). Besides, where no kind says more, as in the next line, once: OAuth's tokens are for others.
 - else nowhere is known: the first allowed host that it is used at in ``Authorization`` becomes its home, and the only one. A
-  host below a suffix where anybody can have a name (PSL's private section: buckets, pages, tunnels) never does.
+  host below a suffix where anybody can have a name (PSL's private section: buckets, pages, tunnels) never does. An id-token is
+  made to be exchanged elsewhere, mostly in a body.
 
 A value that was known before gains no home by being found again: who may write files must not be able to say where the job's
 tokens may go.
@@ -27,6 +29,11 @@ from ebbgate.secrets.secret import Secret
 MAX_LEARNED = 400  # values from each kind of source: a job that floods one with files must not keep tokens from being seen
 PLAIN = (("raw",), ("base64",), ("base64url",))  # as it is, or in Basic's base64 of "user:password"
 _EXCHANGED = ("gcloud (", "azure (")  # files of refresh tokens, which are exchanged for others in a request's body
+_ID_TOKENS = ("(value)", "(id_token)", "(refresh_token)")  # of responses: as GitHub's and OpenID Connect's are called there
+_PUBLISHING = (
+    "github.com", "githubusercontent.com", "gitlab.com", "bitbucket.org", "codeberg.org", "npmjs.org", "pypi.org", "crates.io",
+    "rubygems.org", "nuget.org", "huggingface.co", "docker.io", "ghcr.io", "quay.io", "slack.com", "discord.com", "telegram.org",
+)  # fmt: skip
 _BODY_CODINGS = ("gzip", "deflate", "br", "zstd", "percent", "json", "escapes")
 # Besides Authorization: AWS' session token, and the headers in which package registries and Vault take theirs.
 _HEADERS = (*AUTHORIZATION_HEADERS, "x-amz-security-token", "private-token", "x-vault-token", "x-nuget-apikey", "x-jfrog-art-api")
@@ -82,23 +89,23 @@ class KnownValues:
             self._learned(new)
 
     def settle(self, secret: Secret) -> None:
-        """Give a value that is new its home, unless a binding speaks of it."""
-        if not self._bound(secret):
-            is_open = secret.origin == RESPONSE or not secret.sources
-            self._homes[secret.fingerprint(self._salt)] = _Home(secret.origin, secret.sources, is_open)
+        """Give a value that is new its home. Where a binding speaks of it, its first use says nothing."""
+        is_open = not self._bound(secret) and (secret.origin == RESPONSE or not secret.sources)
+        self._homes[secret.fingerprint(self._salt)] = _Home(secret.origin, secret.sources, is_open)
 
     def permits(self, finding: Finding, host: str, *, tls: bool) -> bool:
         """Whether a value goes home."""
         home = self._homes.get(finding.fingerprint)
         if home is None or not tls or not host or finding.place.carrier in (Carrier.HOST, Carrier.DNS):
             return False
-        if home.origin == RESPONSE and host in home.hosts[:1]:
+        if home.origin == RESPONSE and host in home.hosts[:1] and not _publishes(host):
             return True
         if _is_listed(home.hosts, host):
-            return _in_header(finding, _HEADERS) or (finding.secret.startswith(_EXCHANGED) and _in_form(finding))
+            return _in_header(finding, _HEADERS) or (_is_exchanged(finding) and _in_form(finding))
         if home.origin == RESPONSE and any(_are_siblings(one, host) for one in home.hosts[:1]):
             return _in_header(finding, _HEADERS)
-        if not home.open or not _in_header(finding, AUTHORIZATION_HEADERS) or is_anybodys(host) or not self._allowed(host):
+        used = _in_header(finding, AUTHORIZATION_HEADERS) or (_is_id_token(finding) and _in_form(finding))
+        if not home.open or not used or is_anybodys(host) or not self._allowed(host):
             return False
         home.hosts, home.open = (*home.hosts, host), False
         return True
@@ -107,6 +114,19 @@ class KnownValues:
 def is_anybodys(host: str) -> bool:
     """Whether a host is below a suffix at which anybody can have a name, other than those of registries."""
     return public_suffix_list().publicsuffix(host) != registry_suffix_list().publicsuffix(host)
+
+
+def _publishes(host: str) -> bool:
+    """Whether anybody can have the host show what was sent to it."""
+    return any(host == one or host.endswith(f".{one}") for one in _PUBLISHING)
+
+
+def _is_exchanged(finding: Finding) -> bool:
+    return finding.secret.startswith(_EXCHANGED) or _is_id_token(finding)
+
+
+def _is_id_token(finding: Finding) -> bool:
+    return finding.secret.endswith(_ID_TOKENS)
 
 
 def _are_siblings(one: str, other: str) -> bool:

@@ -44,6 +44,7 @@ from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
 from ebbgate.gate.job_rules import JobRules
 from ebbgate.gate.known_values import MAX_LEARNED, KnownValues
+from ebbgate.gate.minted_values import MintedValues
 from ebbgate.gate.opaque import Opaque
 from ebbgate.gate.packets import record_packet
 from ebbgate.gate.protocols import Protocols
@@ -63,7 +64,7 @@ from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 
 # Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
-ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder)
+ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder, MintedValues)
 MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
