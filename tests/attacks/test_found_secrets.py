@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.world import World
+from tests.world.guard import ORDINARY
 from tests.world.internet import API, MIRROR
+from tests.world.watch import gate_of
 
 ALLOWED = ["--allow", "api.example.com", "--allow", "mirror.example.com"]
 APIS = (API, "2001:db8::10", MIRROR)
@@ -126,3 +131,25 @@ def test_an_environment_that_is_huge(world: World, secret: str) -> None:
     command = ["bash", "-c", f'export A_TOKEN="$FIRST_HALF$SECOND_HALF"; bash -c {shlex.quote(inner)}; true']
     outcome = world.guard.run(ALLOWED, command, env=halves(secret))
     assert leaks(outcome) == {"A_TOKEN": "body"}, outcome.stderr
+
+
+def test_no_part_of_a_run_leaves_its_memory_to_others(world: World) -> None:
+    """Run as an ordinary user: no core dumps, and /proc/PID/mem is root's. The command keeps its own limits."""
+    limit = world.guard.bare(["sh", "-c", "ulimit -c"]).stdout
+    line = world.guard.command_line(["--quiet"], ["sh", "-c", "ulimit -c; exec sleep 30"])
+    run = subprocess.Popen(
+        world.guard.entering(line, user=ORDINARY), env=world.guard.environment(), cwd="/tmp", stdout=subprocess.PIPE
+    )
+    try:
+        assert run.stdout.readline().decode() == limit  # so it is armed
+        gate = gate_of(run)
+        warden = int(Path(f"/proc/{gate}/stat").read_text().rpartition(")")[2].split()[1])
+        for pid in (gate, warden):
+            assert os.stat(f"/proc/{pid}/mem").st_uid == 0
+            core = next(
+                one for one in Path(f"/proc/{pid}/limits").read_text().splitlines() if one.startswith("Max core file size")
+            )
+            assert core.split()[4:6] == ["0", "0"]
+    finally:
+        run.kill()
+        run.wait()

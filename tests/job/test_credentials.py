@@ -194,3 +194,30 @@ def test_no_value_in_the_wardens_memory_or_in_anything_written(machine: Machine)
             assert raw.decode() not in json.dumps(job.events())
             assert raw.decode() not in json.dumps(verdict.report) + verdict.stdout + verdict.stderr
         assert [core_limit(status[name]) for name in ("warden", "gate")] == ["0", "0"]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"warnings": 5}, {"secrets": {"A_TOKEN": 5}}, {"inputs": {"mode": "x"}}, {"policy": {"text": 3}}, {"runner": 7}]
+)
+def test_a_failed_start_shows_nothing_of_what_it_was_given(machine: Machine, secret: str, broken: dict) -> None:
+    job = CredentialJob(machine, secrets={"DEPLOY_TOKEN": secret})
+    job.runner = machine.popen(["sleep", "60"])
+    failed = job.start({**job.document(), **broken})
+    assert failed.code in (2, 3, 93), failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert secret not in failed.stdout + failed.stderr
+    assert machine.run(["ls", "/run/ebbgate"], user="root").code != 0
+
+
+def test_a_value_on_a_command_line_is_hidden_in_what_the_warden_told_before_it_knew(machine: Machine, secret: str) -> None:
+    with CredentialJob(machine, allow="api.example.com", on_exfiltration="fail") as job:
+        job.step(["sh", "-c", f'ls -l {shlex.quote("/tmp/" + secret)}; echo "x=1" >> /etc/hosts'], user="root")
+        tell = f"exec 3>>/etc/hosts; echo >&3; : {secret}; sleep 0.1"
+        job.step(["sh", "-c", tell], user="root")
+        job.step(
+            ["sh", "-c", "read -r value; export LATE_TOKEN=$value; curl -s https://api.example.com/"],
+            input=f"{secret}\n".encode(),
+        )
+        verdict = job.verdict()
+        assert any(secret in json.dumps(one) for one in job.events("Notice"))  # the record of root's, from before
+        assert secret not in json.dumps(verdict.report) + verdict.stdout + verdict.stderr

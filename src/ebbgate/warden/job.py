@@ -21,7 +21,7 @@ from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.job import JobEnclosure
 from ebbgate.errors import EbbgateError, IntegrityError
-from ebbgate.events.codec import from_json, to_json
+from ebbgate.events.codec import from_json, redacted_event, to_json
 from ebbgate.events.incidents import incidents
 from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
@@ -29,7 +29,7 @@ from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, No
 from ebbgate.events.verdict import verdict
 from ebbgate.host import kernel, links, netlink
 from ebbgate.host.lockdown import Lock
-from ebbgate.secrets.prints import Redactor
+from ebbgate.secrets.prints import Print, Redactor
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
@@ -136,7 +136,7 @@ class JobGuard:
         elif kind == "who":
             self._tell_owner(message)
         elif kind == "prints":
-            self.redactor.add(prints_from(message))
+            self._learn(prints_from(message))
         elif kind == "flushed":
             if self.gate is not None:
                 self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
@@ -144,6 +144,12 @@ class JobGuard:
             self._conclude(self.flushed, complete=True)
         else:
             raise IntegrityError("the gate sent something unexpected")
+
+    def _learn(self, prints: list[Print]) -> None:
+        """Values that became known to the gate: they stand in no record of ours from here on."""
+        self.redactor.add(prints)
+        if self.monitor is not None:
+            self.monitor.table.forget_shown()
 
     def gate_replaced(self) -> None:
         """The new gate serves."""
@@ -260,9 +266,14 @@ class JobGuard:
         uninspected, dropped = self.gate.totals() if self.gate is not None else (0, 0)
         dropped += self._packets.lost
         answer = conclusion(
-            self.request, self.journal.events, self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
+            self.request, self._shown_events(), self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
         )
         self.control.reply(waiting[0], answer)
+
+    def _shown_events(self) -> list[Event]:
+        """What the warden itself told before a value was known may show it, so it is looked at once more."""
+        own = (Notice, Tampering)
+        return [redacted_event(one, self.redactor.redact) if isinstance(one, own) else one for one in self.journal.events]
 
     def seconds(self) -> float:
         """Since it was armed."""
