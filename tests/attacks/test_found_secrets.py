@@ -76,6 +76,14 @@ def test_a_token_from_the_home_directory_goes_home(world: World, secret: str, ho
         assert secret.encode() not in world.received(*APIS)
 
 
+def test_a_variable_that_is_in_a_file_too_goes_where_the_file_says(world: World, secret: str, home) -> None:
+    home(".netrc", f"machine api.example.com login bob password {secret}\n")
+    env = {"REGISTRY_PASSWORD": secret}
+    assert world.guard.run(ALLOWED, ["curl", "-sS", "--netrc", "https://api.example.com/a"], env=env).code == 0
+    outcome = world.guard.run(ALLOWED, ["curl", "-s", "-u", f"bob:{secret}", "https://mirror.example.com/a"], env=env)
+    assert leaks(outcome) == {"REGISTRY_PASSWORD": "header:authorization"}
+
+
 def test_a_hostile_home_directory_does_not_hinder(world: World, home) -> None:
     home(".npmrc", "\x00" * 100 + "[" * 100_000)
     home(".docker/config.json", '{"auths": ' * 20_000)

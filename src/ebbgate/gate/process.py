@@ -126,7 +126,7 @@ class Gate:
             over=self._too_many,
         )
         for secret in given:
-            if secret.origin == FILE:
+            if secret.sources or secret.origin == FILE:
                 self.known.settle(secret)
         self.context = GateContext(policy, enforce, scanner, directory, connections, self.reporter, self.known, rules)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):

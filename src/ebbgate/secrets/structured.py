@@ -73,10 +73,16 @@ class Inner:
 
 
 def with_inner(secrets: Iterable[Secret], public: Public = frozenset()) -> list[Secret]:
-    """The secrets, and then those inside of them; each value once, under the name that came first."""
+    """The secrets, and then those inside of them; each value once, under the name that came first.
+
+    A variable's value that is in a file too belongs where the file says: both were there before anything hostile ran.
+    """
     found: dict[bytes, Secret] = {}
     for secret in secrets:
-        found.setdefault(secret.reveal(), secret)
+        value = secret.reveal()
+        known = found.setdefault(value, secret)
+        if secret.sources and not known.sources and known.origin == "environment":
+            found[value] = Secret(known.name, value, known.origin, sources=secret.sources)
     for secret in list(found.values()):
         for one in inner_values(secret.reveal(), public):
             value = one.value.encode("utf-8", "surrogateescape")
