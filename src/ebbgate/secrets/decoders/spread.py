@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from ebbgate.secrets.views import Budget, Made
 
 _ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
-_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+")
+_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+(?:[\"'][\x20-\x7e][\"'])?")
 
 
 def _kinds(**alike: bytes) -> bytes:
@@ -21,8 +21,8 @@ def _kinds(**alike: bytes) -> bytes:
 
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), (b"pn" * 12,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), (b"ps" * 12,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(n=b"\n"), (b"pn" * 3,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"ps" * 3,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
     (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 8, b"qpqs" * 8), _ARRAY),
 )
 _AROUND_WORDS = b" \t\r\"',;\\"
@@ -58,17 +58,21 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
 
 
 def _wrapped(data: bytes) -> list[bytes]:
-    """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them."""
+    """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them; with the
+    last word of the line before them, and the first of the line after.
+    """
     blocks: list[bytes] = []
     together: list[bytes] = []
+    before = b""
     for line in (*data.split(b"\n"), b""):
         word = line.strip(_AROUND_WORDS)
         if word and not word.translate(None, _ONE_WORD):
             together.append(word)
             continue
-        if len(together) > 1:
-            blocks.append(b"".join(together))
-        together = []
+        words = word.split()
+        if together:
+            blocks.append(b"".join([before, *together, *words[:1]]))
+        together, before = [], words[-1] if words else b""
     return blocks
 
 
