@@ -23,7 +23,7 @@ def _kinds(**alike: bytes) -> bytes:
 _EACH = (
     (_kinds(n=b"\n"), (b"pn" * 3,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
     (_kinds(s=b" "), (b"ps" * 3,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
-    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 8, b"qpqs" * 8), _ARRAY),
+    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 4, b"qpqs" * 4, b"qpqssqsqss" * 2, b"qpqsqsqs" * 2), _ARRAY),
 )
 _AROUND_WORDS = b" \t\r\"',;\\"
 _SEPARATORS = b" \t\r\n\"',;"
