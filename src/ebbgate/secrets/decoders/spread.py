@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from ebbgate.secrets.views import Budget, Made
 
 _ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
+_ELEMENT = re.compile(rb"[\"']([\x20-\x7e])[\"']")
 _ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+(?:[\"'][\x20-\x7e][\"'])?")
 
 
@@ -23,10 +24,9 @@ def _kinds(**alike: bytes) -> bytes:
 _EACH = (
     (_kinds(n=b"\n"), (b"pn" * 3,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
     (_kinds(s=b" "), (b"ps" * 3,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
-    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 4, b"qpqs" * 4, b"qpqssqsqss" * 2, b"qpqsqsqs" * 2), _ARRAY),
+    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 2, b"qpqs" * 2, b"qpqssqsqss", b"qpqsqsqs"), _ARRAY),
 )
 _AROUND_WORDS = b" \t\r\"',;\\"
-_SEPARATORS = b" \t\r\n\"',;"
 _AFTER_VALUE = (b",", b"}", b"]", b"")
 # How letters of the blocks "halfwidth and fullwidth forms" and "mathematical alphanumeric symbols" begin, and what is invisible.
 _WIDE = (b"\xef\xbc", b"\xef\xbd", b"\xf0\x9d")
@@ -52,7 +52,7 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
             continue
         found = [match[0] for match in pattern.finditer(data)]
         if pattern is _ARRAY:
-            yield Made(b"\n".join(one.translate(None, _SEPARATORS) for one in found))
+            yield Made(b"\n".join(b"".join(_ELEMENT.findall(one)) for one in found))
         else:
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
 
