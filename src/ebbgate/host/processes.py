@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbgate.events.types import Origin, Process
-from ebbgate.host import kernel
+from ebbgate.host import kernel, process_memory
 
 MAX_ANCESTRY = 16
 MAX_ARGUMENTS = 4096  # bytes of a command line that are read
@@ -109,6 +109,10 @@ MAX_ENVIRONMENT = 1 << 18  # bytes; the kernel's own bound of one argument or va
 _HERTZ = os.sysconf("SC_CLK_TCK")
 
 
+# Of a process' own memory. The warden of a job puts a ``MemoryReader`` here, which does not hang with it.
+read_memory: Callable[[int, str, int], bytes | None] = process_memory.read
+
+
 @dataclass(slots=True, frozen=True)
 class Image:
     """The program a process runs, not redacted yet. exe: its path, "" when unreadable. arguments: as in /proc/PID/cmdline,
@@ -121,13 +125,13 @@ class Image:
 
 def image(pid: int) -> Image | None:
     """None when the process is gone. One that ended but was not waited for has its bare name and no arguments."""
-    arguments = _read(f"/proc/{pid}/cmdline", MAX_ARGUMENTS)
+    arguments = read_memory(pid, "cmdline", MAX_ARGUMENTS)
     if arguments is None:
         return None
     try:
         return Image(os.readlink(f"/proc/{pid}/exe"), arguments)
     except OSError:
-        name = _read(f"/proc/{pid}/comm", 64)
+        name = process_memory.read(pid, "comm", 64)
         return None if name is None else Image(name.decode(errors="replace").strip(), arguments)
 
 
@@ -142,7 +146,7 @@ def exe(pid: int) -> str:
 def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
     """The wanted variables of a process' environment as its program found it; empty when it is gone."""
     found: dict[str, str] = {}
-    for line in (_read(f"/proc/{pid}/environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
+    for line in (read_memory(pid, "environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
         name, _, value = line.partition(b"=")
         if name in wanted:
             found[name.decode()] = value.decode(errors="replace")
@@ -151,7 +155,7 @@ def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
 
 def cgroup(pid: int) -> str:
     """/proc/PID/cgroup as it is; "" when the process is gone."""
-    return (_read(f"/proc/{pid}/cgroup", 1 << 14) or b"").decode(errors="replace")
+    return (process_memory.read(pid, "cgroup", 1 << 14) or b"").decode(errors="replace")
 
 
 def network_namespace(pid: int) -> int:
@@ -180,7 +184,7 @@ class Birth:
 
 def birth(pid: int) -> Birth | None:
     """None when the process is gone."""
-    text = _read(f"/proc/{pid}/stat", 1024)
+    text = process_memory.read(pid, "stat", 1024)
     if text is None:
         return None
     fields = text.rpartition(b")")[2].split()
@@ -190,7 +194,7 @@ def birth(pid: int) -> Birth | None:
 
 def users(pid: int) -> tuple[int, int]:
     """Real and effective uid; of nobody, when the process is gone."""
-    for line in (_read(f"/proc/{pid}/status", 4096) or b"").splitlines():
+    for line in (process_memory.read(pid, "status", 4096) or b"").splitlines():
         if line.startswith(b"Uid:"):
             numbers = line.split()
             return int(numbers[1]), int(numbers[2])
@@ -231,19 +235,3 @@ def _has_link(directory: str, wanted: str) -> bool:
         except OSError:
             continue
     return False
-
-
-def _read(path: str, size: int) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        parts = [os.read(descriptor, size)]
-        while parts[-1] and (left := size - sum(map(len, parts))) > 0:  # /proc answers at most a page or so at a time
-            parts.append(os.read(descriptor, left))
-        return b"".join(parts)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)

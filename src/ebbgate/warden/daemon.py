@@ -111,6 +111,7 @@ def _told(problem: BaseException) -> dict[str, str]:
 def stop_dead(state: Path, nft: str) -> None:
     """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
     for family in ("inet", "netdev"):
-        subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
+        for table in (nftables.TABLE, nftables.CLOSED):
+            subprocess.run([nft, "delete", "table", family, table], capture_output=True, timeout=20, check=False)  # noqa: S603
     system_trust.remove(at_once=True)
     remove_state(state)

@@ -144,6 +144,7 @@ class JobGate:
     def end(self) -> None:
         """End the gate for good."""
         self._configuration = None
+        self.serving = False
         if self._process is not None:
             self._selector.unregister(self._process)
             self._process.kill()
