@@ -23,7 +23,7 @@ from typing import Never
 from ebbgate.host import kernel
 
 FILES = ("cmdline", "environ")
-PATIENCE = 1.0  # seconds; on an idle machine an answer takes 0.05 ms
+PATIENCE = 0.25  # seconds; on an idle machine an answer takes 0.02 ms
 SHORT_PATIENCE = 0.05  # once MAX_HANGS were waited for in full: a process that does it on purpose can start many
 MAX_HANGS = 4
 MAX_STARVED = 5.0  # seconds that a reader may wait for the processor

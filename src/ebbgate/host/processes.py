@@ -206,12 +206,15 @@ def all_pids() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def holds_socket(pid: int, inode: int) -> bool:
-    """Whether any thread has the socket open. Threads can have descriptors of their own (CLONE_THREAD without
+def holds_socket(pid: int, inode: int, seen: dict[str, str] | None = None) -> bool:
+    """Whether any thread has the socket open. seen: where sockets of this process were seen before, which is looked at first and
+    added to: reading through thousands of descriptors for each of thousands of sockets takes minutes.
+
+    Threads can have descriptors of their own (CLONE_THREAD without
     CLONE_FILES), and when the first thread has ended, only the others' are to be seen.
     """
     wanted = f"socket:[{inode}]"
-    if _has_link(f"/proc/{pid}/fd", wanted):
+    if _has_link(f"/proc/{pid}/fd", wanted, seen if seen is not None else {}):
         return True
     if threads(pid) < 2:
         return False
@@ -220,18 +223,25 @@ def holds_socket(pid: int, inode: int) -> bool:
     except OSError:
         return False
     own = [task for task in tasks if int(task) != pid and not kernel.shares_descriptors(pid, int(task))]
-    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted) for task in own)
+    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted, {}) for task in own)
 
 
-def _has_link(directory: str, wanted: str) -> bool:
+def _has_link(directory: str, wanted: str, seen: dict[str, str]) -> bool:
+    try:
+        if wanted in seen and os.readlink(f"{directory}/{seen[wanted]}") == wanted:
+            return True
+    except OSError:
+        del seen[wanted]
     try:
         names = os.listdir(directory)
     except OSError:
         return False
     for name in reversed(names):  # a socket in question is among the newest descriptors
         try:
-            if os.readlink(f"{directory}/{name}") == wanted:
-                return True
+            link = os.readlink(f"{directory}/{name}")
         except OSError:
             continue
+        seen[link] = name
+        if link == wanted:
+            return True
     return False

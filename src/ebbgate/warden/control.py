@@ -159,6 +159,19 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
 
+def warden_of(state: Path) -> int:
+    """Pid of the warden that listens, even if it does not answer; 0 when there is none, or it is not root's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(state / SOCKET))
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return 0
+        pid, uid, _group = _CREDENTIALS.unpack(raw)
+        return int(pid) if uid == 0 else 0
+
+
 class _TurnedAway(Exception):
     """Too many others ask at this moment."""
 

@@ -103,9 +103,9 @@ class JobGuard:
             self.journal.append(Defect("JobGuard", operation, type(problem).__name__, place_of(problem), time.time()))
 
     def _close(self) -> None:
-        """What cannot be recorded must not leave: the gate ends for good. What is in memory still makes the verdict."""
-        if self.gate is not None and self.gate.pid:
-            self.gate.end()
+        """What cannot be written down must not leave: the gate ends for good. What is in memory still makes the verdict."""
+        if self.gate is not None:
+            self.gate.finish()
 
     def watch(self) -> None:
         """Listen to what the enclosure tells."""
@@ -161,6 +161,9 @@ class JobGuard:
             self._conclude(self.flushed, complete=True)
             if self._waiting:
                 self.flush()
+        elif kind == "finished" and self.gate is not None:
+            self.gate.end()
+            self._conclude(self._number + 1, complete=False)
         else:
             raise IntegrityError("the gate sent something unexpected")
 
