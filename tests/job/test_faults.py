@@ -147,9 +147,7 @@ def test_the_authority_is_valid_a_year_back_and_ahead(machine: Machine) -> None:
 SPOILED: dict[str, tuple[float, Callable[[bytes], bytes]]] = {
     "no answer": (0.0, lambda _answer: b""),
     "an answer after 4 s": (4.0, lambda answer: answer),
-    "garbage": (0.0, lambda answer: b"\xff" * len(answer)),
     "garbage behind the right number": (0.0, lambda answer: answer[:2] + b"\xc0\x0c" * 200),
-    "half an answer": (0.0, lambda answer: answer[: len(answer) // 2]),
 }
 
 
