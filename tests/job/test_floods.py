@@ -51,10 +51,9 @@ def test_five_thousand_connections_at_once(machine: Machine) -> None:
         until(lambda: job.status()["open_connections"] < 10, 60)
         assert "got GET" in job.step([*GET, f"{ALLOWED}/"]).stdout
         assert judged(job).code == 90
-        assert {one["origin"]["step"]["name"] for one in job.events("Exchange") if not one["decision"]["rule"]} == {
-            "hold",
-            "leak",
-        } | ({"__run"})
+        told = [one for one in job.events("Exchange") if not one["decision"]["rule"]]
+        assert len(told) >= CONNECTIONS // 2
+        assert {one["origin"]["step"]["name"] for one in told if one["origin"]["step"]} == {"hold", "leak", "__run"}
         assert job.status()["gate_restarts"] == 0
 
 

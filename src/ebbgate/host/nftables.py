@@ -102,7 +102,8 @@ class JobRules:
 
     kept: (family, local address, local port, remote address, remote port) of the runner's own connections from before.
     internal: indexes of the bridges of containers: what stays on them stays in the machine. mark: of packets that were accepted,
-    for the last look at the interface, 0 where there is none; a secret of this job. dhcp_uid: of the machine's network
+    for the last look at the interface, 0 where there is none; a secret of this job. mark_all: also of packets that stay in the
+    machine, for the plain table; no more than is needed, as others use marks, too. dhcp_uid: of the machine's network
     daemon. platform_cgroup: of the cloud's agent, which alone may speak with the platform's address.
     """
 
@@ -112,6 +113,7 @@ class JobRules:
     kept: tuple[tuple[int, str, int, str, int], ...] = ()
     internal: tuple[int, ...] = ()
     mark: int = 0
+    mark_all: bool = False
     dhcp_uid: int | None = None
     platform_cgroup: str = ""
 
@@ -143,7 +145,7 @@ def job_ruleset(rules: JobRules) -> str:
         "leaving": (f"type filter hook output priority 0; policy {last};", _leaving(rules, guard, log)),
         "passing": (
             f"type filter hook forward priority 0; policy {last};",
-            [f"iif @internal oif @internal {_accepted(rules)}", *_last(rules, log)],
+            [f"iif @internal oif @internal {_accepted(rules, marked=rules.mark_all)}", *_last(rules, log)],
         ),
         "arriving": (
             "type filter hook input priority 0; policy accept;",
@@ -196,7 +198,7 @@ def _container_redirects(ports: JobPorts) -> list[str]:
 
 
 def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
-    go = _accepted(rules)
+    go = _accepted(rules, marked=True)
     found = [
         f"{guard} ct mark set {GATE_MARK:#x} {go}",
         f"ct mark {GATE_MARK:#x} ct state established {go}",
@@ -204,7 +206,7 @@ def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
         "ct status & dnat != 0 ip daddr 127.0.0.0/8 accept",  # redirected to the gate; ``oif`` still says where it was going
         "ct status & dnat != 0 ip6 daddr ::1 accept",
         *(f"{condition} {go}" for condition in _exempt(rules)),
-        f"oif @internal {go}",
+        f"oif @internal {_accepted(rules, marked=rules.mark_all)}",
         f"icmpv6 type {{ {_NEIGHBOURS} }} {go}",
         "ip protocol igmp drop",
     ]
@@ -213,9 +215,9 @@ def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
     return [*found, *_last(rules, log)]
 
 
-def _accepted(rules: JobRules) -> str:
-    """Let it go, with the mark that the last look at the interface, and the plain table, go by."""
-    return f"meta mark set {rules.mark:#x} accept" if rules.mark else "accept"
+def _accepted(rules: JobRules, *, marked: bool) -> str:
+    """Let it go; marked: with the mark that the last look at the interface, and the plain table, go by."""
+    return f"meta mark set {rules.mark:#x} accept" if rules.mark and marked else "accept"
 
 
 # At once, so that clients of HTTP/3 fall back and nobody waits.
