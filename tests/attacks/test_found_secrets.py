@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import shlex
@@ -82,6 +83,24 @@ def test_a_variable_that_is_in_a_file_too_goes_where_the_file_says(world: World,
     assert world.guard.run(ALLOWED, ["curl", "-sS", "--netrc", "https://api.example.com/a"], env=env).code == 0
     outcome = world.guard.run(ALLOWED, ["curl", "-s", "-u", f"bob:{secret}", "https://mirror.example.com/a"], env=env)
     assert leaks(outcome) == {"REGISTRY_PASSWORD": "header:authorization"}
+
+
+def test_a_value_with_two_names_goes_where_either_may(world: World, secret: str, tmp_path) -> None:
+    policy = tmp_path / "policy.yml"
+    policy.write_text("version: 1\nallow: [api.example.com]\nsecrets: {SECOND_TOKEN: {to: [api.example.com]}}\n")
+    tmp_path.chmod(0o755)
+    command = ["curl", "-sS", "-H", f"Authorization: Bearer {secret}", "https://api.example.com/"]
+    env = {"FIRST_TOKEN": secret, "SECOND_TOKEN": secret}
+    assert world.guard.run(["--policy", str(policy)], command, env=env).code == 0
+    assert world.guard.run(["--policy", str(policy)], [*command[:-1], "-d", secret, command[-1]], env=env).code == 91
+
+
+def test_a_document_and_what_is_inside_are_one_finding(world: World, secret: str) -> None:
+    document = json.dumps({"user": "bob", "password": secret})
+    outcome = world.guard.run(ALLOWED, ["curl", "-s", "-d", document, "https://api.example.com/"], env={"A_CREDENTIAL": document})
+    assert leaks(outcome) == {"A_CREDENTIAL": "body"}
+    outcome = world.guard.run(ALLOWED, ["curl", "-s", "-d", secret, "https://api.example.com/"], env={"A_CREDENTIAL": document})
+    assert leaks(outcome) == {"A_CREDENTIAL (password)": "body"}
 
 
 def test_a_hostile_home_directory_does_not_hinder(world: World, home) -> None:

@@ -18,10 +18,19 @@ CONTEXT = {"GITHUB_REPOSITORY": "octo/demo", "GITHUB_WORKFLOW": "CI", "GITHUB_JO
 
 
 class Job:
-    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said."""
+    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said. program: another ``ebbgate``."""
 
-    def __init__(self, machine: Machine, *, secrets: dict[str, str] | None = None, policy: str = "", **inputs: str) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        secrets: dict[str, str] | None = None,
+        policy: str = "",
+        program: list[str] | None = None,
+        **inputs: str,
+    ) -> None:
         self.machine = machine
+        self._program = program or [machine.python, "-I", "-m", "ebbgate"]
         self._secrets, self._policy = secrets or {}, policy
         self._inputs = {name.replace("_", "-"): value for name, value in inputs.items()}
         self.environment: dict[str, str] = {}
@@ -57,7 +66,7 @@ class Job:
         }
 
     def ebbgate(self, *arguments: str, user: str = "runner", input: bytes = b"") -> Outcome:  # noqa: A002 - as subprocess
-        return self.machine.run([self.machine.python, "-I", "-m", "ebbgate", *arguments], user=user, input=input, timeout=90)
+        return self.machine.run([*self._program, *arguments], user=user, input=input, timeout=90)
 
     def step(self, command: list[str], *, name: str = "__run", env: dict[str, str] | None = None, **options) -> Outcome:
         """Run a command as a step does, with the variables that arming gave later steps."""

@@ -118,7 +118,7 @@ def test_nothing_is_seen_where_nothing_is(scanner: Scanner, name: str) -> None:
 
 def test_the_same_text_with_one_of_them_in_it(scanner: Scanner) -> None:
     """So that the test above could fail."""
-    for secret in scanner._secrets:
+    for secret in scanner.secrets:
         assert [one.secret for one in scanner.scan(source()[: 1 << 12] + secret.reveal(), BODY).findings] == [secret.name]
 
 

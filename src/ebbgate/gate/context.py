@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ebbgate.events.types import FindingRecord
 from ebbgate.gate.connections import Connections
@@ -34,8 +34,12 @@ class GateContext:
     known: KnownValues
     job: JobRules | None = None
 
-    def judge(self, findings: Iterable[Finding], host: str, *, tls: bool) -> list[FindingRecord]:
-        """Findings as journalled: each permitted only at its bound host in its bound place."""
+    def judge(self, findings: Sequence[Finding], host: str, *, tls: bool) -> list[FindingRecord]:
+        """Findings as journalled: each permitted only at its bound host in its bound place.
+
+        Where a whole document is seen, what is inside of it says nothing more.
+        """
+        names = {found.secret for found in findings}
         return [
             FindingRecord(
                 found.secret,
@@ -46,10 +50,10 @@ class GateContext:
                 self._permitted(found, host, tls=tls),
             )
             for found in findings
+            if found.secret.partition(" (")[0] not in names - {found.secret}
         ]
 
     def _permitted(self, found: Finding, host: str, *, tls: bool) -> bool:
         """By a binding of its name or of the document's that it was in, or because it goes where it came from."""
-        outer = found.secret.partition(" (")[0]
-        bound = any(permitted(self.policy.bindings, replace(found, secret=name), host, tls) for name in {found.secret, outer})
+        bound = any(permitted(self.policy.bindings, one, host, tls) for one in self.known.named(found))
         return bound or self.known.permits(found, host, tls=tls)

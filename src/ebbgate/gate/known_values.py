@@ -17,7 +17,7 @@ tokens may go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ebbgate.policy.suffixes import public_suffix_list, registry_suffix_list
 from ebbgate.secrets.bindings import AUTHORIZATION_HEADERS
@@ -70,6 +70,7 @@ class KnownValues:
         self._allowed, self._bound, self._learned, self._over = allowed, bound, learned, over
         self._counts: dict[str, int] = {}
         self._homes: dict[str, _Home] = {}
+        self._names: dict[str, list[Secret]] = {}
         self._full: set[str] = set()
 
     def add(self, found: Iterable[Secret]) -> None:
@@ -87,6 +88,17 @@ class KnownValues:
             self.settle(secret)
         if new:
             self._learned(new)
+
+    def name(self, secrets: Iterable[Secret]) -> None:
+        """Names under which values were given: one value can have several, and goes where any of them may."""
+        for secret in secrets:
+            self._names.setdefault(secret.fingerprint(self._salt), []).append(secret)
+
+    def named(self, finding: Finding) -> list[Finding]:
+        """A finding under each name that its value has, the document's that it was in among them."""
+        names = [one.name for one in self._names.get(finding.fingerprint, ())]
+        outer = finding.secret.partition(" (")[0]
+        return [replace(finding, secret=name) for name in dict.fromkeys((finding.secret, *names, outer))]
 
     def settle(self, secret: Secret) -> None:
         """Give a value that is new its home. Where a binding speaks of it, its first use says nothing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import codecs
+import gzip
 import importlib
 import importlib.machinery
 import os
@@ -97,7 +98,7 @@ class Gate:
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job
         self._sources = NameSources() if job is None else None  # a job's names come from nameservers that were fixed before
-        self._sources_reported = False
+        self._sources_reported = self._told_of_crowd = False
         if job is None:
             load_name_services()
         self._roots = Path(configuration.system_bundle).read_bytes()
@@ -125,6 +126,7 @@ class Gate:
             learned=self._learned,
             over=self._too_many,
         )
+        self.known.name(given)
         for secret in given:
             if secret.sources or secret.origin == FILE:
                 self.known.settle(secret)
@@ -170,6 +172,14 @@ class Gate:
         self._crashed("layers", problem)
         self.context.connections.refuse_connection(client_id)
 
+    def _crowded(self) -> None:
+        """A connection was ended before anything was read from it, as there were too many: counted, and told once."""
+        self.reporter.dropped += 1
+        if not self._told_of_crowd:
+            self._told_of_crowd = True
+            what = "more connections at once than the gate takes: those that came on top were ended, and only counted"
+            self.reporter.event(Notice(Concern.DEGRADED, what, time=time.time()))
+
     async def serve(self, sockets: dict[str, socket.socket]) -> None:
         """Accept on the sockets that were made inside the enclosure."""
         for one in sockets.values():
@@ -181,7 +191,7 @@ class Gate:
         values = FoundValues(sockets[channel.VALUES], self.known, self._configuration.public, self._values_failed)
         values.serve()
         self.found_values = values
-        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed)
+        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed, self._crowded)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
 
     def announce(self) -> None:
@@ -226,9 +236,9 @@ class Gate:
             "open": self.engine.open_connections(),
         }
 
-    async def finish(self) -> None:
-        """End what is open, send every record, say goodbye."""
-        deadline = asyncio.get_running_loop().time() + _CLOSING_GRACE
+    async def finish(self, *, at_once: bool = False) -> None:
+        """End what is open, send every record, say goodbye. at_once: nothing that is open may go on, not even for a moment."""
+        deadline = asyncio.get_running_loop().time() + (0.0 if at_once else _CLOSING_GRACE)
         while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(0.02)
         await self.engine.stop()
@@ -272,6 +282,11 @@ def seal_imports() -> None:
         codecs.lookup(codec)
     public_suffix_list()
     registry_suffix_list()
+    rehearsal = Scanner([Secret("rehearsal", b"rehearsal", "")], salt=b"rehearsal")  # loads what scanning needs, whatever that is
+    rehearsal.add([Secret("again", b"once more", "")])
+    rehearsal.scan(gzip.compress(b'{"a": "cmVoZWFyc2Fs%20\\u0041"}'), Place(Carrier.BODY))
+    rehearsal.redact("rehearsal")
+    rehearsal.stream(Place(Carrier.BODY), content_encoding="gzip").finish()
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
 
 
@@ -294,7 +309,7 @@ async def _run(
         for body in receiver.feed(data):
             message = channel.parse(body)
             if message["type"] == "finish":
-                await gate.finish()
+                await gate.finish(at_once=bool(message.get("at_once")))
                 return
             await gate.handle(message)
 

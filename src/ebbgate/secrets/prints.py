@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote_from_bytes
 
-from ebbgate.secrets import views
+from ebbgate.secrets import decode, views
 from ebbgate.secrets.needles import base64_cores, forms
 from ebbgate.secrets.secret import Secret
 
@@ -80,28 +80,32 @@ def _tag(form: bytes, key: bytes) -> bytes:
 
 
 class Redactor:
-    """``redact`` replaces what it recognises. key: as the prints were made with. Prints can be added at any time."""
+    """``redact`` replaces what it recognises. key: as the prints were made with. Prints can be added at any time; count: how many
+    there are.
+    """
 
     def __init__(self, prints: Iterable[Print], key: bytes) -> None:
         self._key = key
         self._tables: dict[int, dict[int, dict[int, dict[bytes, str]]]] = {window: {} for window in WINDOWS}
-        self._count = 0
+        self.count = 0
         self.add(prints)
 
     def add(self, prints: Iterable[Print]) -> None:
         """More to recognise, up to MAX_PRINTS in all."""
         for one in prints:
-            if self._count < MAX_PRINTS:
+            if self.count < MAX_PRINTS:
                 lengths = self._tables[one.window].setdefault(one.start, {})
                 lengths.setdefault(one.length, {})[one.tag] = one.name
-                self._count += 1
+                self.count += 1
 
     def redact(self, text: str) -> str:
         """Text in which every recognised form of a secret is ``[NAME]``; nothing of it when one can be decoded from it."""
-        if not self._count or not text:
+        if not self.count or not text:
             return text
         data = self._replaced(text.encode("utf-8", "surrogateescape"))
-        hidden = {name for view in views.views(data, "", views.new_budget()) for _start, _end, name in self._found(view.data)}
+        hidden = {
+            name for view in decode.views(data, "", views.new_budget(len(data))) for _start, _end, name in self._found(view.data)
+        }
         if hidden:
             return f"[redacted: {', '.join(sorted(hidden))}]"
         return data.decode("utf-8", "surrogateescape")

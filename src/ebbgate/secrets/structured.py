@@ -73,20 +73,29 @@ class Inner:
 
 
 def with_inner(secrets: Iterable[Secret], public: Public = frozenset()) -> list[Secret]:
-    """The secrets, and then those inside of them; each value once, under the name that came first.
-
-    A variable's value that is in a file too belongs where the file says: both were there before anything hostile ran.
-    """
-    found: dict[bytes, Secret] = {}
-    for secret in secrets:
-        value = secret.reveal()
-        known = found.setdefault(value, secret)
-        if secret.sources and not known.sources and known.origin == "environment":
-            found[value] = Secret(known.name, value, known.origin, sources=secret.sources)
-    for secret in list(found.values()):
+    """The secrets, and then those inside of them that are none of these already."""
+    found = list(secrets)
+    known = {secret.reveal() for secret in found}
+    for secret in list(found):
         for one in inner_values(secret.reveal(), public):
             value = one.value.encode("utf-8", "surrogateescape")
-            found.setdefault(value, Secret(f"{secret.name} ({one.label})", value, secret.origin, sources=secret.sources))
+            if value not in known:
+                known.add(value)
+                found.append(Secret(f"{secret.name} ({one.label})", value, secret.origin, sources=secret.sources))
+    return found
+
+
+def with_files(secrets: Iterable[Secret], in_files: Iterable[Secret]) -> list[Secret]:
+    """Secrets and those of files, each value of these once. A variable's value that is in a file too belongs where the file
+    says: both were there before anything hostile ran.
+    """
+    found = dict(enumerate(secrets))
+    places = {secret.reveal(): number for number, secret in reversed(found.items())}
+    for secret in in_files:
+        number = places.setdefault(secret.reveal(), len(found))
+        known = found.setdefault(number, secret)
+        if secret.sources and not known.sources and known.origin == "environment":
+            found[number] = Secret(known.name, known.reveal(), known.origin, sources=secret.sources)
     return list(found.values())
 
 

@@ -253,10 +253,13 @@ class Arming:
         return Guarding(self._uid, group, lambda: guard.gate.pid if guard.gate is not None else 0, guard.must_fail)
 
     def _until(self, done: Callable[[], bool], title: str) -> None:
-        """Serve until something has happened. IntegrityError when it does not."""
+        """Serve until something has happened. IntegrityError when it does not, PlatformError when it cannot be recorded."""
         deadline = time.monotonic() + ARMING_SECONDS
-        if self.guard is not None:
-            self.guard.loop(lambda: done() or time.monotonic() > deadline)
+        guard = self.guard
+        if guard is not None:
+            guard.loop(lambda: guard.journal.failed or done() or time.monotonic() > deadline)
+            if guard.journal.failed:
+                raise PlatformError("the record cannot be written", str(self._state), "see whether the disk is full")
         if not done():
             raise IntegrityError(title, f"within {ARMING_SECONDS:.0f} s", "")
 

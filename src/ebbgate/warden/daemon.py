@@ -11,6 +11,7 @@ looks for the runner's mark in environments, passes it over.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -19,18 +20,22 @@ import resource
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Never  # Any: the answer's JSON
 
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
-from ebbgate.host import channel, kernel, nftables, system_trust
+from ebbgate.host import channel, kernel, nftables, processes, system_trust
 from ebbgate.warden.arming import ENVIRONMENT, Arming, remove_state
+from ebbgate.warden.control import warden_of
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
+END_SECONDS = 5.0  # that a killed warden may take to be gone
 PRIORITY = -10  # before the job's own processes: who is asked about may be gone a moment later
+DESCRIPTORS = 1 << 16  # that gate and warden may have open; a connection takes the gate one or two
 # Signals that would end it and can be kept out. Who sends one is recorded; nobody of the machine's has a reason to.
 DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
@@ -107,9 +112,11 @@ def _become_daemon(answers: int, vault: int) -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
+        if hard < DESCRIPTORS:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
         Path("/proc/self/oom_score_adj").write_text("-1000")
-    except OSError:
+    except (OSError, ValueError):
         return  # allowed to root outside of containers only; the guard is then as mortal as others
 
 
@@ -142,9 +149,24 @@ def _told(problem: BaseException) -> dict[str, str]:
     return {"kind": "IntegrityError", "title": "the guard could not be armed", "cause": where, "next_step": "report this"}
 
 
+def _await_end(pid: int) -> None:
+    """An owned table is nobody's as soon as its owner has ended."""
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline and processes.threads(pid):
+        time.sleep(0.02)
+
+
 def stop_dead(state: Path, nft: str) -> None:
-    """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
+    """Take away what a warden has left that is gone, or hangs: its tables, which are nobody's then, and its files."""
+    hung = warden_of(state)
+    if hung:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(hung, signal.SIGKILL)
+        _await_end(hung)
     for family in ("inet", "netdev"):
-        subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
+        for table in (nftables.TABLE, nftables.CLOSED):
+            subprocess.run([nft, "delete", "table", family, table], capture_output=True, timeout=20, check=False)  # noqa: S603
     system_trust.remove(at_once=True)
     remove_state(state)
+    if nftables.current(nft=nft):
+        raise IntegrityError("the guard's rules could not be taken away", "their owner still runs", "restart this machine")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import contextlib
 import json
 import os
 import pickle
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # What the gate may see of the environment: where trust and names come from, and no values that could be secrets.
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN")
 _START_TIMEOUT = 30.0  # seconds; it takes 0.6 s on an idle machine
+_SO_SNDBUFFORCE = 32  # include/uapi/asm-generic/socket.h
+_SEND_BUFFER = 4 << 20  # bytes; answers to five thousand questions about owners, about
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.process import main; main(int(sys.argv[2]))"
 
 
@@ -72,6 +75,9 @@ class GateProcess:
 
     def configure(self, configuration: GateConfiguration, vault: int, sockets: Mapping[str, socket.socket]) -> None:
         """Hand over configuration, secrets (a descriptor) and sockets. IntegrityError when the gate is gone."""
+        body = channel.frame(pickle.dumps(configuration))
+        with contextlib.suppress(OSError):  # root's; a gate that is still starting does not keep a large policy's sender waiting
+            self._channel.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(body) + _SEND_BUFFER)
         self._values, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._values.setblocking(False)
         with theirs:
@@ -82,7 +88,7 @@ class GateProcess:
             }
             try:
                 channel.send_descriptors(self._channel, {"names": list(handed)}, list(handed.values()))
-                self._channel.sendall(channel.frame(pickle.dumps(configuration)))
+                self._channel.sendall(body)
             except OSError:
                 raise self._lost() from None
 

@@ -22,6 +22,7 @@ MAX_RESTARTS = 8  # of one job; a gate that keeps ending is attacked or broken, 
 PING_SECONDS = 5.0
 SILENCE_SECONDS = 20.0  # without an answer a gate is taken for hung
 START_SECONDS = 30.0
+FINISH_SECONDS = 8.0  # that a gate may take to send its last records
 SEND_SECONDS = 3.0  # that the warden waits for a gate to take a message; everything else waits meanwhile
 
 
@@ -44,6 +45,7 @@ class JobGate:
         self._sockets: Mapping[str, socket.socket] = {}
         self._process: GateProcess | None = None
         self._heard = self._asked = self._started = 0.0
+        self._finish_by = 0.0
         self._lost_at: float | None = None
         self.restarts = 0
         self.serving = False
@@ -141,6 +143,9 @@ class JobGate:
         now = time.monotonic()
         if self._process is None:
             return
+        if self._finish_by and now > self._finish_by:
+            self.end()
+            return
         silence = START_SECONDS if not self.serving else SILENCE_SECONDS
         if now - self._heard > silence:
             self._lose("no answer")
@@ -148,9 +153,18 @@ class JobGate:
             self._asked = now
             self.send({"type": "ping"})
 
+    def finish(self) -> None:
+        """Have the gate cut what is open, send its last records and say goodbye. No other will be started."""
+        if self._configuration is not None:
+            self._configuration = None
+            self.serving = False
+            self._finish_by = time.monotonic() + FINISH_SECONDS
+            self.send({"type": "finish", "at_once": True})
+
     def end(self) -> None:
         """End the gate for good."""
         self._configuration = None
+        self.serving = False
         if self._process is not None:
             self._selector.unregister(self._process)
             self._process.kill()
