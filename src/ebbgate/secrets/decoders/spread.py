@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 from ebbgate.secrets.views import Budget, Made
 
 _ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
-_ELEMENT = re.compile(rb"[\"']([\x20-\x7e])[\"']")
-_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+(?:[\"'][\x20-\x7e][\"'])?")
+_ELEMENT = re.compile(rb"[\"'](\\?[\x20-\x7e])[\"']")
+_ARRAY = re.compile(rb"(?:[\"']\\?[\x20-\x7e][\"'], ?)+(?:[\"']\\?[\x20-\x7e][\"'])?")
 
 
 def _kinds(**alike: bytes) -> bytes:
