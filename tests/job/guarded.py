@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Self
 
+from ebbgate.warden.control import ask
 from tests.machine import Machine
 from tests.world.guard import Outcome
 
@@ -31,6 +33,7 @@ class Job:
         self.started = self.start()
         assert self.started.code == 0, self.started.stderr
         self.environment = json.loads(self.started.stdout)["environment"]
+        self._wait_for_names()
         self.machine.world.forget()
         return self
 
@@ -38,6 +41,13 @@ class Job:
         self.ebbgate("stop", user="root")
         self.runner.kill()
         self.runner.wait()
+
+    def _wait_for_names(self) -> None:
+        """Until the gate's own questions about the policy's names are over."""
+        deadline = time.monotonic() + 60
+        while not self.machine.inside(lambda: ask(Path(STATE), {"type": "status"}, timeout=10))["names_known"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def start(self, document: dict | None = None) -> Outcome:
         """``ebbgate start`` as the action calls it."""
