@@ -14,7 +14,6 @@ from ebbgate.policy.decide import decide
 from ebbgate.policy.model import Policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Observation, Protocol, Stage
-from ebbgate.policy.presets import is_of_preset
 
 MAX_NAMES = 100  # looked up of one policy; who lists more made the list with a program
 PARALLEL = 2  # of the loop's threads for lookups, of which there are at least five
@@ -23,7 +22,7 @@ SECONDS = 30.0  # for all of them: longer than three nameservers that do not ans
 
 def written_names(policy: Policy) -> list[str]:
     """Exact names of allow entries that may be asked for, in order; without those of presets, which are ours to keep right."""
-    patterns = [entry.host for entry in policy.allow if not is_of_preset(entry)]
+    patterns = [entry.host for entry in policy.allow if not entry.is_of_preset]
     names = dict.fromkeys(one.host for one in patterns if one is not None and not one.wildcard and not is_literal(one.host))
     return [name for name in names if decide(policy, Observation(Stage.DNS, Protocol.DNS, name)).allowed]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from ebbgate.policy.observation import Protocol, RuleRef
 
+PRESET = "preset "  # before a preset's name, where rules say whence they are
+
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
@@ -41,6 +43,11 @@ class Entry:
     passthrough: bool = False
     reason: str = ""
     ref: RuleRef = RuleRef("", 0, 0, "")
+
+    @property
+    def is_of_preset(self) -> bool:
+        """Whether it came with a preset."""
+        return self.ref.source.startswith(PRESET)
 
 
 @dataclass(frozen=True, slots=True)

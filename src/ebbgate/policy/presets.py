@@ -9,10 +9,9 @@ from importlib import resources
 
 from ebbgate.errors import IntegrityError, PolicyError
 from ebbgate.policy.entries import Reader, entries
-from ebbgate.policy.model import Entry
+from ebbgate.policy.model import PRESET, Entry
 from ebbgate.policy.yaml_source import Mapping, PolicyProblems, parse
 
-_SOURCE = "preset "  # before a preset's name, where rules say whence they are
 _KEYS = ("version", "name", "description", "allow")
 
 
@@ -43,16 +42,11 @@ def preset(name: str) -> Preset:
     return _read(name, text)
 
 
-def is_of_preset(entry: Entry) -> bool:
-    """Whether an entry came with a preset."""
-    return entry.ref.source.startswith(_SOURCE)
-
-
 def _read(name: str, text: str) -> Preset:
-    node = parse(text, f"{_SOURCE}{name}")
+    node = parse(text, f"{PRESET}{name}")
     if not isinstance(node, Mapping):
         raise IntegrityError(f"the preset {name} is no mapping")
-    reader = Reader(f"{_SOURCE}{name}")
+    reader = Reader(f"{PRESET}{name}")
     reader.unknown_keys(node, _KEYS, "a preset")
     found = entries(reader, node.get("allow"), "allow", deny=False)
     for one in found:
