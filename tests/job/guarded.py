@@ -20,7 +20,7 @@ CONTEXT = {"GITHUB_REPOSITORY": "octo/demo", "GITHUB_WORKFLOW": "CI", "GITHUB_JO
 
 
 class Job:
-    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said."""
+    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said, after ``start_seconds``."""
 
     def __init__(self, machine: Machine, *, secrets: dict[str, str] | None = None, policy: str = "", **inputs: str) -> None:
         self.machine = machine
@@ -30,7 +30,9 @@ class Job:
 
     def __enter__(self) -> Self:
         self.runner = self.machine.popen(["sleep", "3600"])
+        began = time.monotonic()
         self.started = self.start()
+        self.start_seconds = time.monotonic() - began
         assert self.started.code == 0, self.started.stderr
         self.environment = json.loads(self.started.stdout)["environment"]
         self._wait_for_names()
