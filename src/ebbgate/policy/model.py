@@ -8,6 +8,21 @@ from dataclasses import dataclass, field
 from ebbgate.policy.observation import Protocol, RuleRef
 
 PRESET = "preset "  # before a preset's name, where rules say whence they are
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "REPORT",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
 
 
 @dataclass(frozen=True, slots=True)
