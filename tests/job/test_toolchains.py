@@ -86,14 +86,18 @@ CLIENTS = {
     "cargo": Client("rust", "cargo run -q", "built 1", "/bin/cargo", "cargo", {"Cargo.toml": CARGO, "src/main.rs": RUST}),
     "maven": Client("maven", "mvn -q -B compile; ls ~/.m2/repository/junit/junit/4.13.2", "junit-4.13.2.jar", "/bin/java", "mvn", {"pom.xml": POM}),
     "Java's URLConnection": Client("maven", "java Get.java", "200", "/bin/java", "javac", {"Get.java": JAVA}),
+    "npm under sudo": Client("node", "sudo npm install -g is-number", "added 1 package", "/node", "npm"),
+    "pip under sudo": Client("python", f"sudo {PIP} -m pip install --target /opt/D six; ls /opt/D", "six.py", own(PIP)),
+    "Java under sudo": Client("maven", "sudo java Get.java", "200", "/bin/java", "javac", {"Get.java": JAVA}),
     "Java's HttpClient": Client("maven", "java Ask.java", "200", "/bin/java", "javac", {"Ask.java": JAVA_CLIENT}),
 }  # fmt: skip
 
 
 @pytest.fixture
 def connected() -> Iterator[Machine]:
-    """A fresh machine that reaches the registries."""
+    """A fresh machine that reaches the registries. No file of its image says which authorities to trust."""
     with Machine(uplink=True) as one:
+        one.run(["rm", "-f", "/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/root/.npmrc"], user="root")
         yield one
 
 

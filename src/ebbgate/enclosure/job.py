@@ -80,11 +80,11 @@ class JobEnclosure:
         mark = secrets.randbelow(0x7FFFFFFE) + 1 if rules.enforce else 0
         missing = ""
         try:
-            if mark:
-                missing = self._look_at_interfaces(mark)
             self._lay("inet", nftables.job_ruleset(replace(rules, mark=mark, internal=tuple(sorted(self._internal)))))
-            if not all(f"hook {hook}" in self._listings[-1] for hook in ("output", "prerouting", "forward", "input")):
+            if not all(f"hook {hook}" in self._listings[0] for hook in ("output", "prerouting", "forward", "input")):
                 raise IntegrityError("the enclosure's rules are not what was asked for")
+            if mark:  # after the rules that set it: what they would accept must not be refused meanwhile
+                missing = self._look_at_interfaces(mark)
         except BaseException:
             self.disarm()
             raise
@@ -156,7 +156,7 @@ class JobEnclosure:
             return
         commands = [f"add element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(internal - self._internal)]
         commands += [f"delete element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(self._internal - internal)]
-        self._tables[-1].run("\n".join(commands) + "\n")
+        self._tables[0].run("\n".join(commands) + "\n")
         self._internal = internal
 
     def disarm(self) -> None:

@@ -21,6 +21,7 @@ from ebbgate.host import (
     nftables,
     runner_identity,
     runner_platform,
+    sudo_environment,
     system_trust,
     trust,
 )
@@ -44,9 +45,9 @@ from ebbgate.warden.run import place_of
 
 ARMING_SECONDS = 45.0  # for any one step; on an idle machine the whole takes about one second
 MAX_EARLY = 50  # connections from before that are told one by one
-EVENTS, BUNDLE, JAVA, CA = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem"
+EVENTS, BUNDLE, JAVA, CA, SUDO = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem", "sudo.env"
 _KEPT = ("sudo.kept", "containers.kept", "ports.kept", "core-pattern.kept")  # what locks put back when they are undone
-FILES = (EVENTS, BUNDLE, JAVA, CA, SOCKET, *_KEPT)
+FILES = (EVENTS, BUNDLE, JAVA, CA, SUDO, SOCKET, *_KEPT)
 
 
 class Arming:
@@ -164,7 +165,13 @@ class Arming:
         self._trusted = True
         system_trust.install(certificate, root=self._target.root, at_once=True)
         self._until(lambda: guard.gate is not None and guard.gate.serving, "the gate did not start")
-        return trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        environment = trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        if not self._request.locks.remove_sudo:
+            why_not = sudo_environment.install(environment, self._state / SUDO, root=self._target.root)
+            if why_not:
+                what = f"what sudo starts is not told of the guard's authority, and may refuse its certificates: {why_not}"
+                guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))
+        return environment
 
     def _close(self, guard: JobGuard) -> None:
         """Lay the rules: from here on nothing leaves but through the gate."""
@@ -283,6 +290,7 @@ class Arming:
 
     def _remove_trust(self) -> None:
         if self._trusted:
+            sudo_environment.remove(root=self._target.root)
             system_trust.remove(root=self._target.root, at_once=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any  # the answer's JSON
 
 from ebbgate.errors import EbbgateError, IntegrityError
-from ebbgate.host import nftables, system_trust
+from ebbgate.host import nftables, sudo_environment, system_trust
 from ebbgate.warden.arming import Arming, remove_state
 from ebbgate.warden.detached import DEADLY
 from ebbgate.warden.job_request import JobRequest
@@ -43,5 +43,6 @@ def stop_dead(state: Path, nft: str) -> None:
     """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
     for family in ("inet", "netdev"):
         subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
+    sudo_environment.remove()
     system_trust.remove(at_once=True)
     remove_state(state)
