@@ -30,8 +30,9 @@ from tests.world.guard import ROOT
 from tests.world.internet import MIRROR, World, listen
 
 pytestmark = pytest.mark.root
-STEP, SECONDS = "build", 150
+SECONDS = 150  # for any one tool, on a machine that has much else to do
 GIT_PORT = 8443
+GIT_HOST = f"mirror.example.com:{GIT_PORT}"
 PIP, PYTHON, UV = pip_python(), sys.executable, str(ROOT / ".tools/bin/uv")  # PIP: not of a virtual environment; it has pip
 JAVA_CLIENT = """import java.net.URI; import java.net.http.*;
 public class Ask { public static void main(String[] a) throws Exception {
@@ -43,13 +44,13 @@ POM = """<project><modelVersion>4.0.0</modelVersion><groupId>probe</groupId><art
 <build><sourceDirectory>nowhere</sourceDirectory></build></project>"""
 RUST = 'fn main() { println!("built {}", itoa::Buffer::new().format(1)); }\n'
 GO_MAIN = 'package main\n\nimport "github.com/google/uuid"\n\nfunc main() { println(uuid.Nil.String()) }\n'
-INSTALL = "sudo apt-get -qq update && sudo apt-get -qq -y --no-install-recommends install hello >/dev/null && hello"
+INSTALL = "sudo apt-get -qq update; sudo apt-get -qq -y --no-install-recommends install --reinstall {0} >/dev/null; dpkg -s {0}"
 TLS_SOURCES = "sudo sed -i s,http:,https:, /etc/apt/sources.list.d/*.sources"
 
 
 @dataclass(frozen=True)
 class Client:
-    """One tool. use: the preset, which must be all it needs. exe: how the path ends of the only program that may be seen.
+    """One tool. use: the preset, which must be all it needs; "" for git's host. exe: how the path ends of the only program that may be seen.
 
     files: of the project, written first. program: without which it cannot be tried.
     """
@@ -61,7 +62,6 @@ class Client:
     program: str = "sh"
     files: dict[str, str] = field(default_factory=dict)
     protocol: str = "tls"
-    allow: str = ""
 
 
 def own(python: str) -> str:
@@ -76,12 +76,12 @@ CLIENTS = {
     "urllib": Client("python", f'{PYTHON} -c "{URLLIB}"', "200 True", own(PYTHON)),
     "uv": Client("python", f"{UV} pip install --python {PYTHON} --target D six flask; ls D", "six.py", "/uv"),
     "curl": Client("python", "curl -sS -o out -w '%{http_code}' https://pypi.org/simple/six/", "200", "/curl"),
-    "git": Client("", f"git clone -q https://mirror.example.com:{GIT_PORT}/probe.git && git -C probe log", "first commit", "/git-remote-http", "git", allow=f"mirror.example.com:{GIT_PORT}"),
+    "git": Client("", f"git clone -q https://{GIT_HOST}/probe.git && git -C probe log", "first commit", "/git-remote-http", "git"),
     "npm": Client("node", "npm install is-number express && ls node_modules", "is-number", "/node", "npm", {"package.json": "{}"}),
     "node https": Client("node", f'node -e "{NODE}"', "200 true", "/node", "node"),
     "node fetch": Client("node", f'node -e "{FETCH}"', "200 true", "/node", "node"),
-    "apt": Client("debian", INSTALL, "Hello, world!", "/apt/methods/http", "apt-get", protocol="http"),
-    "apt over TLS": Client("debian", f"{TLS_SOURCES}; {INSTALL}", "Hello, world!", "/apt/methods/http", "apt-get"),
+    "apt": Client("debian", INSTALL.format("hello"), "install ok installed", "/apt/methods/http", "apt-get", protocol="http"),
+    "apt over TLS": Client("debian", f"{TLS_SOURCES}; {INSTALL.format('figlet')}", "install ok installed", "/apt/methods/http", "apt-get"),
     "go": Client("go", "go mod tidy && go mod verify", "all modules verified", "/bin/go", "go", {"go.mod": GO, "main.go": GO_MAIN}),
     "cargo": Client("rust", "cargo run -q", "built 1", "/bin/cargo", "cargo", {"Cargo.toml": CARGO, "src/main.rs": RUST}),
     "maven": Client("maven", "mvn -q -B compile; ls ~/.m2/repository/junit/junit/4.13.2", "junit-4.13.2.jar", "/bin/java", "mvn", {"pom.xml": POM}),
@@ -93,25 +93,47 @@ CLIENTS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def connected() -> Iterator[Machine]:
-    """A fresh machine that reaches the registries. No file of its image says which authorities to trust."""
-    with Machine(uplink=True) as one:
-        one.run(["rm", "-f", "/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/root/.npmrc"], user="root")
-        yield one
+class Jobs:
+    """One guarded job at a time, with one preset, on a fresh machine that reaches the registries; kept while it is asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._use: str | None = None
+        self._stack, self._directory = contextlib.ExitStack(), directory
+
+    def under(self, use: str) -> Job:
+        """Without a preset: with the host that a git repository is on."""
+        if use != self._use:
+            self.end()
+            machine = self._stack.enter_context(Machine(uplink=True))
+            # no file of the image says which authorities to trust
+            machine.run(["rm", "-f", "/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/root/.npmrc"], user="root")
+            if not use:
+                self._stack.enter_context(serving(machine.world, repository(self._directory)))
+            self._job = self._stack.enter_context(Job(machine, use=use, allow="" if use else GIT_HOST))
+            self._use = use
+        return self._job
+
+    def end(self) -> None:
+        self._use = None
+        self._stack.close()
 
 
-@pytest.fixture
-def repository(connected: Machine, tmp_path: Path) -> Iterator[None]:
-    """A git repository on a host of the local internet, as plain files over TLS."""
-    run = functools.partial(subprocess.run, check=True, cwd=tmp_path, capture_output=True)
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    one = Jobs(tmp_path_factory.mktemp("git"))
+    yield one
+    one.end()
+
+
+def repository(directory: Path) -> Path:
+    """A git repository as plain files."""
+    run = functools.partial(subprocess.run, check=True, cwd=directory, capture_output=True)
     who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.com")
     run(["git", "init", "-q", "source"])
     run(["git", "-C", "source", *who, "commit", "-q", "--allow-empty", "-m", "first commit"])
     run(["git", "clone", "-q", "--bare", "source", "served/probe.git"])
     run(["git", "-C", "served/probe.git", "update-server-info"])
-    with serving(connected.world, tmp_path / "served"):
-        yield
+    return directory / "served"
 
 
 @contextlib.contextmanager
@@ -143,29 +165,30 @@ def image_path() -> str:
     return ":".join([*filter(None, places), PATH])
 
 
-@pytest.mark.parametrize("name", CLIENTS)
-def test_it_works_and_all_of_it_was_read(connected: Machine, request: pytest.FixtureRequest, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(CLIENTS, key=lambda name: CLIENTS[name].use))
+def test_it_works_and_all_of_it_was_read(jobs: Jobs, name: str) -> None:
     client = CLIENTS[name]
     if not shutil.which(client.program):
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"NEEDS {client.program}: not on this machine")
-    if name == "git":
-        request.getfixturevalue("repository")
+    job = jobs.under(client.use)
+    machine = job.machine
+    known, project = len(job.events("Exchange")), f"{CHECKOUT}/{name.replace(' ', '-')}"
+    machine.run(["mkdir", "-p", f"{project}/src"])
     for path, text in client.files.items():
-        connected.write(f"{CHECKOUT}/{path}", text)
-    with Job(connected, use=client.use, allow=client.allow) as job:
-        done = job.step(["bash", "-e", "-c", client.script], name=STEP, env={"PATH": image_path()}, timeout=SECONDS)
-        verdict = job.verdict()
-        events = job.events("Exchange")
+        machine.write(f"{project}/{path}", text)
+    env = {"PATH": image_path()}
+    done = job.step(["bash", "-e", "-c", client.script], name=f"with {name}", env=env, cwd=project, timeout=SECONDS)
+    verdict = job.verdict()
     assert done.code == 0, (done.stderr[-3000:], verdict.stdout[-3000:])
     assert client.wanted in done.stdout, done.stdout[-2000:]
     assert verdict.code == 0, verdict.stdout
     assert verdict.report["incidents"] == []
     # uv opens connections to spare, and gives up some of them before a request
-    exchanges = [one for one in events if one["bytes_out"]]
+    exchanges = [one for one in job.events("Exchange")[known:] if one["bytes_out"]]
     assert exchanges
     for one in exchanges:
         shown = {key: one[key] for key in ("host", "path", "protocol", "inspection", "uninspected", "error", "origin")}
         seen = one["protocol"], one["inspection"], one["error"], one["would_deny"]
         assert seen == (client.protocol, "full", "", False), shown
         assert one["origin"]["process"]["exe"].endswith(client.exe), shown
-        assert one["origin"]["step"]["name"] == STEP, shown
+        assert one["origin"]["step"]["name"] == f"with {name}", shown
