@@ -31,6 +31,7 @@ from ebbgate.warden.gate_process import GateProcess
 
 BEGAN = time.monotonic()  # of this process, as nearly as it can know
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+_USUAL_STATE = Path("/run/ebbgate")  # as job_request has it, without what that imports
 PRIORITY = -10  # before the job's own processes: who is asked about may be gone a moment later
 # Signals that would end it and can be kept out. Who sends one is recorded; nobody of the machine's has a reason to.
 DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
@@ -87,6 +88,8 @@ def _come_first() -> None:
 
 
 def _begin_gate() -> None:
+    if _USUAL_STATE.exists():
+        return  # a guard is here already, which this start will be told
     try:
         GateProcess.begin(ENVIRONMENT, free_uid())
     except PlatformError:
