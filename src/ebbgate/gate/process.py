@@ -32,7 +32,7 @@ import dns.rdtypes.IN
 
 from ebbgate.events.publish import printable, publishable_host
 from ebbgate.events.types import Concern, Notice, Tampering
-from ebbgate.gate import boundary, engine, upstream_names
+from ebbgate.gate import boundary, engine, upstream_names, written_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
@@ -166,11 +166,20 @@ class Gate:
                 self.reporter.send({"type": "pong", **self._counts()})
             case "flush":
                 self._flushing = asyncio.create_task(self._flush(int(message["id"])))
+            case "names":
+                self._naming = asyncio.create_task(self._look_up_names())
 
     async def _flush(self, number: int) -> None:
         """Every record that is ready goes out before the answer does."""
         await self.reporter.drain()
         self.reporter.send({"type": "flushed", "id": number, **self._counts()})
+
+    async def _look_up_names(self) -> None:
+        try:
+            await written_names.look_up(self.context)
+        except Exception as problem:
+            self._crashed("written_names", problem)
+        self.reporter.send({"type": "named"})
 
     def _counts(self) -> dict[str, int]:
         reporter = self.reporter

@@ -7,6 +7,23 @@ from dataclasses import dataclass, field
 
 from ebbgate.policy.observation import Protocol, RuleRef
 
+PRESET = "preset "  # before a preset's name, where rules say whence they are
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "REPORT",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
@@ -41,6 +58,11 @@ class Entry:
     passthrough: bool = False
     reason: str = ""
     ref: RuleRef = RuleRef("", 0, 0, "")
+
+    @property
+    def is_of_preset(self) -> bool:
+        """Whether it came with a preset."""
+        return self.ref.source.startswith(PRESET)
 
 
 @dataclass(frozen=True, slots=True)
