@@ -13,6 +13,7 @@ from ebbgate.cli.main import app
 from ebbgate.events import schema
 from ebbgate.host import doors, trust
 from ebbgate.policy.presets import preset, preset_names
+from ebbgate.secrets.credentials import compact
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,7 +99,18 @@ def _doors() -> list[str]:
     ]
 
 
-FILES = {"schema/events.schema.json": schema.text, "docs/reference.md": reference}
+def credentials() -> str:
+    """src/ebbgate/secrets/credentials.json: the table of credentials' kinds as it is loaded."""
+    text = (ROOT / "src/ebbgate/secrets/credentials.yml").read_text()
+    return compact(yaml.safe_load(text))
+
+
+# The table comes first: the reference is made of it too.
+FILES = {
+    "src/ebbgate/secrets/credentials.json": credentials,
+    "schema/events.schema.json": schema.text,
+    "docs/reference.md": reference,
+}
 
 
 def main() -> int:

@@ -17,12 +17,13 @@ from typing import Any  # the document: its shape is what this module checks
 from ebbgate import __version__
 from ebbgate.errors import PolicyError
 from ebbgate.events.publish import printable
-from ebbgate.events.types import RunStarted, SecretInfo
+from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.known import secrets_from
 from ebbgate.secrets.secret import Secret
 from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
+from ebbgate.warden.registered import registered
 
 RUNNER_PRESET = "github-runner"
 MAX_DOCUMENT = 8 << 20  # bytes; the largest part is an inline policy
@@ -188,7 +189,6 @@ def _endpoint(text: str) -> str:
 
 def _started(document: Mapping[str, Any], policy: Policy, known: list[Secret], salt: bytes) -> RunStarted:
     github = _mapping(document, "github")
-    bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
     words = [github.get(name, "") for name in ("GITHUB_REPOSITORY", "GITHUB_WORKFLOW", "GITHUB_JOB")]
     return RunStarted(
         version=__version__,
@@ -196,6 +196,6 @@ def _started(document: Mapping[str, Any], policy: Policy, known: list[Secret], s
         command=printable(" / ".join(word for word in words if word), 500),
         policy=policy.sources,
         policy_digest=policy.digest,
-        secrets=tuple(SecretInfo(one.name, one.fingerprint(salt), one.origin, bindings.get(one.name, ())) for one in known),
+        secrets=registered(known, salt, policy),
         time=time.time(),
     )

@@ -67,17 +67,22 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class SecretInfo:
-    """A registered secret, by name. origin: "--secret", "policy" or "environment"."""
+    """A registered secret, by name. origin: "--secret", "policy", "environment" or "canary". kind: id, "" when unknown."""
 
     name: str
     fingerprint: str
     origin: str
     bound_to: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """A finding as journalled. permitted: seen at its bound host in its bound place."""
+    """A finding as journalled. permitted: seen at its bound host in its bound place.
+
+    kind: id of the secret's kind, "" when unknown. field: of the place, as far as that was read: "query:token", "json:a.b",
+    "auth:bearer".
+    """
 
     secret: str
     fingerprint: str
@@ -85,6 +90,8 @@ class FindingRecord:
     encodings: tuple[str, ...]
     offset: int
     permitted: bool
+    kind: str = ""
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)

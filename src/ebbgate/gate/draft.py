@@ -39,6 +39,7 @@ class Draft:
     findings: list[FindingRecord] = field(default_factory=list)
     suggestion: str = ""
     error: str = ""
+    content_type: str = ""  # of the request's body, which is taken apart by it
     finished: bool = False
     started: float = field(default_factory=time.time)
     id: str = field(default_factory=lambda: f"x{next(_NUMBERS)}")

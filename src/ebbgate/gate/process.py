@@ -52,6 +52,7 @@ from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
 from ebbgate.host.name_sources import NameSources, load_name_services
 from ebbgate.policy.suffixes import public_suffix_list
+from ebbgate.secrets.bindings import Bindings
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -100,7 +101,9 @@ class Gate:
         lookup = upstream_names.lookup(job.nameservers, dict(job.hosts)) if job else None
         directory = Directory(carries_secret, self._names_are_trustworthy, lookup)
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
-        self.context = GateContext(configuration.policy, enforce, scanner, directory, connections, self.reporter, rules)
+        policy = configuration.policy
+        bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
+        self.context = GateContext(policy, enforce, scanner, directory, connections, self.reporter, bindings, rules)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ebbgate.secrets import inflate, views
@@ -73,7 +73,8 @@ class Scanner:
         owner = hit.needle.owner
         inner = () if outer and hit.needle.encodings == ("raw",) else hit.needle.encodings
         start = hit.start if not outer else offset
-        return Finding(self._secrets[owner].name, self._prints[owner], place, (*outer, *inner), start)
+        secret = self._secrets[owner]
+        return Finding(secret.name, self._prints[owner], place, (*outer, *inner), start, secret.kind, secret.marks)
 
     def scan_labels(self, host: str, place: Place) -> ScanResult:
         """A host or DNS name: no upper case, at most 63 characters a label, so values come in pieces and folded."""
@@ -131,7 +132,7 @@ class Scanner:
     def finding(self, hit: Hit, place: Place, outer: tuple[str, ...], base: int) -> Finding:
         """A finding of a stream; base: offset of the searched window in the stream."""
         found = self._finding(hit, place, outer, -1)
-        return found if outer else Finding(found.secret, found.fingerprint, place, found.encodings, base + hit.start)
+        return found if outer else replace(found, offset=base + hit.start)
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:

@@ -30,6 +30,7 @@ from ebbgate.host.early_connections import EarlyConnection
 from ebbgate.host.lock_containers import ContainerLock
 from ebbgate.host.lock_memory import MemoryFiles, MemoryLock
 from ebbgate.host.lock_sudo import SudoLock
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden import proof
 from ebbgate.warden.control import SOCKET, ControlServer
@@ -135,6 +136,7 @@ class Arming:
             salt=request.salt,
             nonce=self._nonce,
             system_bundle=self._roots_before(),
+            host_variables=tuple(hosts_from(request.context).items()),
             job=JobSettings(
                 authority_key=key,
                 authority_certificate=certificate,

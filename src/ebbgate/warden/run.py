@@ -44,6 +44,7 @@ from ebbgate.events.types import (
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.host import kernel, netlink, trust
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 from ebbgate.warden.attribution import Attribution
@@ -122,6 +123,7 @@ class Run:
             salt=request.salt,
             nonce=secrets.token_hex(16),
             system_bundle=trust.system_bundle(request.workload.environ),
+            host_variables=tuple(hosts_from(request.workload.environ).items()),
         )
         sockets = dict(self._enclosure.sockets)
         self._packets_socket = sockets.pop("packets")

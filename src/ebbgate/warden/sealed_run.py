@@ -25,7 +25,6 @@ from ebbgate.events.types import (
     DnsQuestion,
     RunEnded,
     RunStarted,
-    SecretInfo,
     Tampering,
 )
 from ebbgate.events.verdict import Verdict, exit_code, verdict
@@ -41,6 +40,7 @@ from ebbgate.report.terminal import render
 from ebbgate.secrets.known import secrets_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.warden.registered import registered
 from ebbgate.warden.run import Run, RunRequest
 
 NESTED_VARIABLE = "EBBGATE_RUN"  # tells programs inside that they are guarded; holds nothing but "sealed"
@@ -114,16 +114,13 @@ def _conclude(options: Options, policy: Policy, journal: Journal, code: int, dir
 
 
 def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors) -> RunStarted:
-    bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
     return RunStarted(
         version=__version__,
         mode=policy.mode,
         command=_shown(scanner, *options.command),
         policy=policy.sources,
         policy_digest=policy.digest,
-        secrets=tuple(
-            SecretInfo(secret.name, secret.fingerprint(salt), secret.origin, bindings.get(secret.name, ())) for secret in known
-        ),
+        secrets=registered(known, salt, policy),
         doors_opened=doors.requested,
         time=time.time(),
     )
