@@ -95,6 +95,21 @@ class FindingRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignRecord:
+    """A credential of a known kind that is none of the job's, on its way to an allowed host.
+
+    place, field: as of a finding. checked: "holds" or "fails" for the format's own test, "" when it has none. denied: the policy
+    lets only the job's own be used there.
+    """
+
+    kind: str
+    place: str
+    field: str = ""
+    checked: str = ""
+    denied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionRecord:
     """A decision as journalled. rule: "source:line text" or ""."""
 
@@ -145,6 +160,8 @@ class Exchange:
     the network towards the host; 0 when it was never dialled. bytes_withheld: read by the guard and not forwarded.
     suggestion: the option that would allow it, e.g. "--allow example.com"; "" when allowed or not allowable.
     error: why an allowed exchange failed, e.g. "client refused the certificate"; "" if it did not.
+    foreign: credentials that are none of the job's. visible: of an exfiltration attempt, secrets (by name) that stand in the
+    sender's environment.
     """
 
     id: str
@@ -170,6 +187,8 @@ class Exchange:
     error: str = ""
     duration: float = 0.0
     time: float = 0.0
+    foreign: tuple[ForeignRecord, ...] = ()
+    visible: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +208,7 @@ class DnsQuestion:
     origin: Origin = field(default_factory=Origin)
     suggestion: str = ""
     time: float = 0.0
+    visible: tuple[str, ...] = ()  # as of an exchange
 
 
 @dataclass(frozen=True, slots=True)

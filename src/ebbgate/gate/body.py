@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ebbgate.gate import boundary
+from ebbgate.gate import boundary, foreign
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.secrets.finding import Carrier, Place
@@ -60,6 +60,8 @@ class BodyStream:
         """The body ended while it was held: as thorough as a buffered one."""
         result = self._context.scanner.scan(held, self._place, content_encoding=self._encoding)
         part = Part(self._place, held, self._draft.content_type)
+        if not self._encoding:
+            foreign.note(self._context, self._draft, part)
         return self._release(Release(held, result.findings, result.uninspected), len(held), part)
 
     def _release(self, release: Release, size: int, part: Part | None = None) -> list[bytes]:

@@ -38,6 +38,7 @@ from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.directory import Directory
+from ebbgate.gate.foreign import ForeignCredentials
 from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
 from ebbgate.gate.job_rules import JobRules
@@ -56,9 +57,10 @@ from ebbgate.secrets.bindings import Bindings
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 
-# Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
-ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder)
+# Order matters: who is it, what does it speak, may it, with whose credentials, what does it carry, what came of it.
+ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder)
 MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
@@ -73,11 +75,11 @@ class Gate:
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish_host(host: str) -> str:
-            return printable(scanner.redact(publishable_host(host, configuration.salt)), MAX_TEXT)
+            return printable(masked(scanner.redact(publishable_host(host, configuration.salt))), MAX_TEXT)
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish(text: str) -> str:
-            return printable(scanner.redact(text), MAX_TEXT)
+            return printable(masked(scanner.redact(text)), MAX_TEXT)
 
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job

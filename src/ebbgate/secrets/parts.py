@@ -60,8 +60,9 @@ class Node:
     def deepest(self, carries: Callable[[bytes], bool]) -> str:
         """The most exact name of a text that carries something; "" when only the whole does."""
         for child in self.children:
-            if carries(child.value):
-                return child.deepest(carries) or child.name
+            inner = child.deepest(carries)  # first: an encoded whole does not show what its pieces are
+            if inner or carries(child.value):
+                return inner or child.name
         return ""
 
 

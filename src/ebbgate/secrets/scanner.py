@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from ebbgate.secrets import inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Automaton, Hit, first_of_each
-from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.finding import Carrier, Finding, Place
 from ebbgate.secrets.needles import ONE_HYPHEN, folded_needles_of, needles_of
 from ebbgate.secrets.secret import Secret
 
@@ -60,6 +60,10 @@ class Scanner:
             for hit in first_of_each(self._automaton.search(view.data)[0]):
                 found.append(self._finding(hit, place, view.encodings, view.offset))
         return ScanResult(tuple(_distinct(found)), budget.uninspected, len(data))
+
+    def holds(self, value: bytes) -> bool:
+        """Whether a value is a secret, contains one, or is a part of one."""
+        return any(value in one.reveal() for one in self._secrets) or bool(self.scan(value, Place(Carrier.BODY)).findings)
 
     def scan_pieces(self, pieces: Sequence[bytes], place: Place) -> ScanResult:
         """Read pieces as if nothing stood between them. Only what begins in one and ends in another counts."""

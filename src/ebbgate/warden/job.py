@@ -30,6 +30,7 @@ from ebbgate.events.verdict import verdict
 from ebbgate.host import kernel, links, netlink
 from ebbgate.host.lockdown import Lock
 from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
@@ -167,7 +168,7 @@ class JobGuard:
 
     def publish(self, text: str) -> str:
         """Text of the job's own making, as it may be shown."""
-        return printable(self.scanner.redact(text), MAX_PUBLISHED)
+        return printable(masked(self.scanner.redact(text)), MAX_PUBLISHED)
 
     # --- the enclosure --------------------------------------------------------------------------------------------
 

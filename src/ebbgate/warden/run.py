@@ -47,6 +47,7 @@ from ebbgate.policy.model import Policy
 from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.attribution import Attribution
 from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.packets import Packets
@@ -148,7 +149,7 @@ class Run:
 
     def _publish(self, text: str) -> str:
         """Text of the workload's own making, as it may be shown: no secret, nothing that a terminal would obey."""
-        return printable(self._scanner.redact(text), MAX_PUBLISHED)
+        return printable(masked(self._scanner.redact(text)), MAX_PUBLISHED)
 
     def _take_signals(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)

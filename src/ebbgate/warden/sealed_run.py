@@ -40,6 +40,7 @@ from ebbgate.report.terminal import render
 from ebbgate.secrets.known import secrets_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.registered import registered
 from ebbgate.warden.run import Run, RunRequest
 
@@ -127,7 +128,7 @@ def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes,
 
 
 def _shown(scanner: Scanner, *words: str) -> str:
-    return printable(" ".join(scanner.redact(word) for word in words), _MAX_COMMAND)
+    return printable(masked(" ".join(scanner.redact(word) for word in words)), _MAX_COMMAND)
 
 
 def _doors(options: Options, environ: Mapping[str, str]) -> Doors:
