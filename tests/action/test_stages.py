@@ -71,6 +71,7 @@ def test_the_document_has_inputs_secrets_and_context_apart(guarded: Guarded) -> 
     assert document["inputs"] == {
         "allow": "api.example.com\n# a comment\n",
         "allowed-endpoints": "a.example.com:443 b.example.com:443",
+        "canary": "",
         "containers": "keep",
         "deny": "",
         "egress-policy": "",

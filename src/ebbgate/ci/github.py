@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any  # the document: its shape is what this module checks
 
 from ebbgate import __version__
@@ -20,6 +21,7 @@ from ebbgate.events.publish import printable
 from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.canaries import new_canaries
 from ebbgate.secrets.known import secrets_from
 from ebbgate.secrets.secret import Secret
 from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
@@ -35,6 +37,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sudo": ("keep", "remove"),
     "containers": ("keep", "close"),
     "protect-memory": ("true", "false"),
+    "canary": ("", "true", "false"),
 }
 _DEFAULTS = {"on-blocked": "fail", "on-exfiltration": "kill", "sudo": "keep", "containers": "keep", "protect-memory": "true"}
 _TEXTS = ("policy", "policy-file", "use", "allow", "allowed-endpoints", "deny", "job", "report-artifact")
@@ -48,7 +51,11 @@ def job_request(text: bytes, target: Target) -> JobRequest:
     inputs = _inputs(document)
     runner = _runner(document)
     policy = _policy(document, inputs)
+    if inputs["canary"]:
+        policy = replace(policy, canary=inputs["canary"] == "true")
     known, warnings = secrets_from(_mapping(document, "secrets"), list(_mapping(document, "secrets")), bound=[])
+    canaries = new_canaries({}) if policy.canary else None
+    known += canaries.secrets if canaries is not None else ()
     bound = {binding.name for binding in policy.bindings}
     absent = sorted(bound - {one.name for one in known})
     warnings = _half_locks(inputs) + warnings
@@ -70,6 +77,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
         context=_mapping(document, "github"),
         on_blocked=inputs["on-blocked"],
         on_exfiltration=inputs["on-exfiltration"],
+        canaries=canaries,
         warnings=(*(printable(str(one), 500) for one in document.get("warnings", ())), *warnings),
     )
 

@@ -263,6 +263,7 @@ class Concern(StrEnum):
     NAME = "name"  # an allowlisted name does not resolve
     FILE = "file"  # a file of the runner, a tool or a privilege changed
     PROCESS = "process"  # a process did what honest ones rarely do
+    CANARY = "canary"  # planted values, and where
     DEGRADED = "degraded"  # the machine lacks something; what is done instead
 
 

@@ -13,7 +13,17 @@ from ebbgate.policy.observation import Protocol, RuleRef
 from ebbgate.policy.suffixes import public_suffix_list
 from ebbgate.policy.yaml_source import Mapping, Node, Problem, Scalar, Sequence
 
-ENTRY_KEYS = ("host", "cidr", "port", "protocol", "methods", "paths", "tls", "credentials", "reason")
+ENTRY_KEYS = {
+    "host": "`example.com`, or `*.example.com` for everything below it",
+    "cidr": "addresses; with a host, special ones that its name may resolve to",
+    "port": "443 for tls, 80 for http",
+    "protocol": "`tls` (default), `http` or `tcp`",
+    "methods": "empty: all",
+    "paths": "empty: all; `*` within one segment, `**` across them",
+    "tls": "`passthrough`: not decrypted, and not read",
+    "credentials": "`own` or `any`, for this entry",
+    "reason": "for whoever reads it",
+}
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
 METHODS = (
     "GET",

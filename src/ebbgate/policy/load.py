@@ -19,8 +19,19 @@ from ebbgate.secrets.credentials import credentials
 
 MODES = ("enforce", "audit")
 PLACES = COARSE
-_JOB = ("mode", "use", "allow", "deny", "secrets", "credentials", "exceptions", "canary", "inspect-containers")
-_TOP = ("version", "jobs", *_JOB)
+# What a policy may say, and a job of it; the reference is made of the meanings.
+JOB_KEYS = {
+    "mode": "`enforce` stops what no rule allows, `audit` only watches",
+    "use": "presets",
+    "allow": "entries: hosts, or mappings with the keys below",
+    "deny": "entries that are refused without failing the job",
+    "secrets": "`NAME: {to: [hosts], in: [places]}` replaces where the variable's secret may go by its kind",
+    "credentials": "`own`: requests may carry the job's own credentials only; `any` (default): others are reported",
+    "exceptions": "uses of credentials that are against the rule and wanted, by the names in credentials.md",
+    "canary": "`true` plants credentials that nobody issued; any use of one is an attempt to steal",
+    "inspect-containers": "`true`: TLS from containers must be read, although they do not know the guard's authority",
+}
+KEYS = {"version": "`1`", **JOB_KEYS, "jobs": "by name, what is added for a job; the same keys but `version` and `jobs`"}
 _SECRET = ("to", "in")
 
 
@@ -166,7 +177,7 @@ def _add_text(draft: _Draft, source: str, text: str, job: str | None) -> None:
     if not isinstance(node, Mapping):
         reader.fail(node, "a policy is a mapping", "begin with: version: 1")
     else:
-        reader.unknown_keys(node, _TOP, "the policy")
+        reader.unknown_keys(node, KEYS, "the policy")
         _version(reader, node)
         _section(draft, reader, node)
         _jobs(draft, reader, node.get("jobs"), job)
@@ -236,7 +247,7 @@ def _jobs(draft: _Draft, reader: Reader, node: Node | None, job: str | None) -> 
         if not isinstance(value, Mapping):
             reader.fail(value, f"job {name.text} must be a mapping")
             continue
-        reader.unknown_keys(value, _JOB, f"job {name.text}")
+        reader.unknown_keys(value, JOB_KEYS, f"job {name.text}")
         target = draft if name.text == job else _Draft()
         _section(target, reader, value)
         if target is not draft:

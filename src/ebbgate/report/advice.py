@@ -5,6 +5,7 @@ from __future__ import annotations
 from ebbgate.events.incidents import Incident, Kind
 from ebbgate.policy.observation import Reason
 from ebbgate.report.places import is_bindable, place_of
+from ebbgate.secrets.credentials import CANARY
 
 ALLOWABLE = frozenset({Reason.NO_RULE, Reason.PORT, Reason.PROTOCOL, Reason.METHOD, Reason.PATH, Reason.SPECIAL_ADDRESS})
 
@@ -23,6 +24,8 @@ def advice(incident: Incident, names: str = "") -> list[str]:
 
 
 def _about_secret(incident: Incident, names: str) -> list[str]:
+    if incident.credential == CANARY:
+        return ["no honest program uses a canary: find out what this process is, and take every secret in its reach for stolen"]
     if not incident.stopped:
         return [
             f"rotate {names} now: the value left the machine",

@@ -20,6 +20,7 @@ from ebbgate.report.wording import (
     headline,
     process_text,
     remarks,
+    rotation_text,
     size,
     together,
     verdict_text,
@@ -119,8 +120,7 @@ def _rotations(report: RunReport) -> Iterable[str]:
         return
     yield "#### Secrets to rotate"
     for one in report.rotations[:MAX_INCIDENTS]:
-        condition = "it left" if one.left else "unless it was meant to be sent there"
-        lines = [f"{code(one.secret)} {code(one.kind_name) if one.kind_name else ''} {condition}, in this order:"]
+        lines = [f"{code(one.secret)} {code(one.kind_name) if one.kind_name else ''} {rotation_text(one)}, in this order:"]
         yield "\n".join([*lines, *(f"- [ ] {code(step, 400)}" for step in one.steps)])
 
 

@@ -22,6 +22,7 @@ from ebbgate.report.wording import (
     headline,
     process_text,
     remarks,
+    rotation_text,
     size,
     together,
     verdict_text,
@@ -145,8 +146,7 @@ def _rotations(console: Console, report: RunReport) -> None:
     console.print()
     console.print(Text("Secrets to rotate, in this order of steps", style="bold"))
     for one in report.rotations[:MAX_SHOWN]:
-        condition = "it left" if one.left else "unless it was meant to be sent there"
-        console.print(Text(f"  {one.secret}{f' ({one.kind_name})' if one.kind_name else ''}: {condition}"))
+        console.print(Text(f"  {one.secret}{f' ({one.kind_name})' if one.kind_name else ''}: {rotation_text(one)}"))
         _pairs(console, [(str(number), step) for number, step in enumerate(one.steps, 1)], indent=5)
 
 

@@ -11,9 +11,10 @@ from ebbgate.events.verdict import Verdict
 from ebbgate.exit_codes import BLOCKED, EXFILTRATION
 from ebbgate.policy.observation import Reason
 from ebbgate.report.interface import Destination, Foreign, RunReport
-from ebbgate.report.rotation import kind_name
+from ebbgate.report.rotation import Rotation, kind_name
+from ebbgate.secrets.credentials import CANARY
 
-MAX_NAMES = 10  # of secrets in one line
+MAX_NAMES, MAX_PLACES = 10, 3  # of secrets, and where they were, in one line
 MAX_COMMAND = 240  # characters of a command line
 AUDITED = {Verdict.blocked: BLOCKED, Verdict.exfiltration: EXFILTRATION}
 LABELS = {
@@ -94,13 +95,22 @@ def about_secrets(group: list[Incident]) -> list[tuple[str, str]]:
     """(word, text) of what is known of the secrets that went the same way."""
     kinds = dict.fromkeys(f"{one.secret}: {kind_name(one.credential)}" for one in group if kind_name(one.credential))
     found = [("kind", "; ".join(kinds))] if kinds else []
-    found.append(("where", sighting(group[0])))
+    places = list(dict.fromkeys(map(sighting, group)))
+    more = f"; and in {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else ""
+    found.append(("where", "; ".join(places[:MAX_PLACES]) + more))
     found.append(("left", left(group[0])))
     others = sorted({name for one in group for name in one.visible} - {one.secret for one in group})
     if others:
         shown = ", ".join(others[:MAX_NAMES]) + (f" and {len(others) - MAX_NAMES} more" if len(others) > MAX_NAMES else "")
         found.append(("in reach", f"of the same process: {shown}"))
     return found
+
+
+def rotation_text(one: Rotation) -> str:
+    """When the steps are to be taken."""
+    if one.kind == CANARY:
+        return "it was used"
+    return "it left" if one.left else "unless it was meant to be sent there"
 
 
 def foreign_text(one: Foreign) -> str:

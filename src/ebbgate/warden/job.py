@@ -38,6 +38,7 @@ from ebbgate.warden.job_monitor import JobMonitor
 from ebbgate.warden.job_report import code_of, conclusion, ending
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
+from ebbgate.warden.reach import with_reach
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
 
 TICK = 1.0  # seconds
@@ -159,6 +160,7 @@ class JobGuard:
         """Into the journal; an exfiltration attempt ends the step that made it."""
         if not self.armed_at and _is_proof(event):
             return
+        event = with_reach(event, self.request.secrets)
         self.journal.append(event)
         if not isinstance(event, Exchange | DnsQuestion) or all(one.permitted for one in event.findings):
             return

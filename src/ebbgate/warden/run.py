@@ -51,6 +51,7 @@ from ebbgate.secrets.shapes import masked
 from ebbgate.warden.attribution import Attribution
 from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.packets import Packets
+from ebbgate.warden.reach import with_reach
 
 MAX_PUBLISHED = 1000  # characters of one argument
 DRAIN_TIMEOUT = 15.0  # seconds after the command's end in which the gate must have said goodbye
@@ -215,7 +216,7 @@ class Run:
     def _record(self, event: Event) -> None:
         if isinstance(event, RunStarted | Armed | CommandEnded | RunEnded | GateLost):
             raise IntegrityError("the gate spoke for the warden")
-        self._journal.append(event)
+        self._journal.append(with_reach(event, self._request.secrets))
         leaks = isinstance(event, Exchange | DnsQuestion) and any(not one.permitted for one in event.findings)
         if leaks and self._request.enforce and self._request.kill_on_exfiltration and self._code is None:
             self._killed_by_guard = True
