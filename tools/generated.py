@@ -82,8 +82,9 @@ def _policy() -> list[str]:
         "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in load.KEYS.items()) + "\n",
         "| key of an entry | meaning |\n| --- | --- |",
         "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in ENTRY_KEYS.items()) + "\n",
-        f"Places of a secret (`in`): {', '.join(f'`{one}`' for one in bindings.COARSE)}; or exactly, where the part of a request is",
-        f"small enough to be taken apart: {fine}. Secrets of known kinds need no `secrets:` entry: see [credentials.md](credentials.md).\n",
+        f"Places of a secret (`in`): {_codes(bindings.COARSE)}; or exactly, where the part of a request is small enough",
+        f"to be taken apart: {fine}.",
+        "Secrets of known kinds need no `secrets:` entry: see [credentials.md](credentials.md).\n",
     ]
 
 
@@ -94,10 +95,10 @@ def kinds() -> str:
     parts = [
         "# Kinds of credentials\n",
         "Made by `tools/generated.py` from `src/ebbgate/secrets/credentials.yml`; do not edit.\n",
-        f"{len(table.kinds)} kinds, {shaped} of them with a shape, {sum(1 for one in table.kinds if one.check)} with an offline test of",
-        "it. A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and nowhere",
-        "else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: read in the issuer's own",
-        "documentation or clients, or general knowledge, or weak.\n",
+        f"{len(table.kinds)} kinds, {shaped} of them with a shape, {sum(1 for one in table.kinds if one.check)} with an offline test.",
+        "A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and nowhere",
+        "else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read in the",
+        "issuer's documentation or a client; `knowledge`, general; `weak`.\n",
         "| kind | variables | hosts | places | sure |\n| --- | --- | --- | --- | --- |",
     ]
     parts += [_kind_row(kind) for kind in table.kinds]
