@@ -91,13 +91,13 @@ def _policy() -> list[str]:
 def kinds() -> str:
     """docs/credentials.md: kinds of credentials, and where each may go."""
     table = credentials_table()
-    shaped = sum(1 for kind in table.kinds if kind.regex)
+    shaped, checked = (sum(1 for kind in table.kinds if has(kind)) for has in (lambda one: one.regex, lambda one: one.check))
     parts = [
         "# Kinds of credentials\n",
         "Made by `tools/generated.py` from `src/ebbgate/secrets/credentials.yml`; do not edit.\n",
-        f"{len(table.kinds)} kinds, {shaped} of them with a shape, {sum(1 for one in table.kinds if one.check)} with an offline test.",
-        "A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and nowhere",
-        "else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read in the",
+        f"{len(table.kinds)} kinds, {shaped} of them with a shape, {checked} with an offline test.",
+        "A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and",
+        "nowhere else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read in the",
         "issuer's documentation or a client; `knowledge`, general; `weak`.\n",
         "| kind | variables | hosts | places | sure |\n| --- | --- | --- | --- | --- |",
     ]
