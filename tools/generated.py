@@ -97,8 +97,8 @@ def kinds() -> str:
         "Made by `tools/generated.py` from `src/ebbgate/secrets/credentials.yml`; do not edit.\n",
         f"{len(table.kinds)} kinds, {shaped} of them with a shape, {checked} with an offline test.",
         "A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and",
-        "nowhere else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read in the",
-        "issuer's documentation or a client; `knowledge`, general; `weak`.\n",
+        "nowhere else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read",
+        "in the issuer's documentation or a client; `knowledge`, general; `weak`.\n",
         "| kind | variables | hosts | places | sure |\n| --- | --- | --- | --- | --- |",
     ]
     parts += [_kind_row(kind) for kind in table.kinds]
