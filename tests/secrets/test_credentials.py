@@ -144,6 +144,19 @@ TWINS = {
 }  # fmt: skip
 
 
+# Platforms on which anybody's code answers below the same suffix: a token sent there is anybody's.
+TENANTS_CODE = (
+    "workers.dev", "pages.dev", "hf.space", "run.app", "cloudfunctions.net", "azurewebsites.net", "huggingface.cloud", "supabase.co",
+    "on.aws", "force.com", "salesforce.com", "logic.azure.com", "powerplatform.com", "vercel.app", "netlify.app", "fly.dev",
+    "herokuapp.com", "ngrok.io", "github.io", "scw.cloud",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("host", sorted({host for kind in KINDS for host in kind.hosts if host.startswith("*.")}))
+def test_no_wildcard_is_over_other_peoples_code(host: str) -> None:
+    assert not [one for one in TENANTS_CODE if f".{one}".endswith(host[1:]) or host == f"*.{one}"]
+
+
 def test_the_wheel_carries_the_table() -> None:
     assert importlib.util.find_spec("ebbgate.secrets") is not None
     assert "GITHUB_SERVER_URL" in host_variables()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ebbgate.events.types import FindingRecord
 from ebbgate.gate.connections import Connections
@@ -15,6 +17,8 @@ from ebbgate.secrets.bindings import Bindings, Carries
 from ebbgate.secrets.finding import Finding
 from ebbgate.secrets.parts import Part, tree
 from ebbgate.secrets.scanner import Scanner
+
+MAX_JUDGED = 1024  # parts of requests with a secret in them, whose judgement is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,25 @@ class GateContext:
     reporter: Reporter
     bindings: Bindings = Bindings()
     job: JobRules | None = None
+    _judged: OrderedDict[tuple[object, ...], list[FindingRecord]] = field(default_factory=OrderedDict, repr=False)
 
     def judge(self, findings: Iterable[Finding], host: str, *, tls: bool, part: Part | None = None) -> list[FindingRecord]:
         """Findings as journalled: each permitted only at its bound host in its bound place. part: where all of them were seen.
 
-        Two names can hold one value. It is permitted where one of them may be.
+        Two names can hold one value. It is permitted where one of them may be. Clients send the same header with each request,
+        and taking it apart takes longer than all else: what was judged is remembered, by a digest.
         """
-        known = list(findings)
+        known = tuple(findings)
+        if not known or part is None:
+            return self._judge(known, host, tls=tls, part=part)
+        key = (known, host, tls, part.place, part.content_type, hashlib.blake2b(part.data, digest_size=16).digest())
+        if key not in self._judged:
+            self._judged[key] = self._judge(known, host, tls=tls, part=part)
+            while len(self._judged) > MAX_JUDGED:
+                self._judged.popitem(last=False)
+        return self._judged[key]
+
+    def _judge(self, known: Sequence[Finding], host: str, *, tls: bool, part: Part | None) -> list[FindingRecord]:
         allowed = {
             found.fingerprint
             for found in known
@@ -48,7 +64,7 @@ class GateContext:
 
     def _record(self, found: Finding, part: Part | None, *, permitted: bool) -> FindingRecord:
         carries = self._carries(found)
-        field = tree(part).deepest(lambda text: carries(text) is not None) if part is not None else ""
+        within = tree(part).deepest(lambda text: carries(text) is not None) if part is not None else ""
         return FindingRecord(
             found.secret,
             found.fingerprint,
@@ -57,7 +73,7 @@ class GateContext:
             found.offset,
             permitted,
             found.kind,
-            self.reporter.publish(field),
+            self.reporter.publish(within),
         )
 
     def _carries(self, found: Finding) -> Carries:
