@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ebbgate.secrets.checks import CHECKS, check, claims
 from ebbgate.secrets.credentials import credentials
 from ebbgate.secrets.kinds import kind_of, marks_of
-from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.secret import Secret, merged
 from ebbgate.secrets.shapes import MAX_SIGHTINGS, Shapes
 from tests.secrets.samples import base64url, jwt, random_text, sample
 
@@ -155,6 +155,15 @@ def test_what_a_token_says_of_itself() -> None:
     assert marks_of("github-oidc-idtoken", token.encode()) == ("aud:pypi", "iss:https://token.actions.githubusercontent.com")
     assert marks_of("netrc", b"password", ("ci.example.com",)) == ("source:ci.example.com",)
     assert claims(b".".join([base64url(json.dumps([]).encode()).encode()] * 3)) is None
+
+
+def test_a_value_of_several_names_is_of_the_kind_that_one_of_them_says(secret: str) -> None:
+    value = secret.encode()
+    both = [Secret("MY_TOKEN", value, "environment"), Secret("NPM_TOKEN", value, "environment"), Secret("X", b"other", "policy")]
+    assert both[0].kind == ""  # asked for before, as the journal does
+    first, other = merged(both)
+    assert (first.name, first.aliases, first.kind) == ("MY_TOKEN", ("NPM_TOKEN",), "npm-legacy-uuid")
+    assert other is both[2]
 
 
 def test_a_secret_travels_with_its_kind() -> None:

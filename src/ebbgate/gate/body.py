@@ -9,7 +9,7 @@ from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.parts import Part
-from ebbgate.secrets.scanner import Release
+from ebbgate.secrets.stream import Release
 
 
 class BodyStream:

@@ -41,7 +41,7 @@ class GateContext:
     def judge(self, findings: Iterable[Finding], host: str, *, tls: bool, part: Part | None = None) -> list[FindingRecord]:
         """Findings as journalled: each permitted only at its bound host in its bound place. part: where all of them were seen.
 
-        Two names can hold one value. It is permitted where one of them may be. Clients send the same header with each request,
+        Clients send the same header with each request,
         and taking it apart takes longer than all else: what was judged is remembered, by a digest.
         """
         known = tuple(findings)
@@ -55,15 +55,11 @@ class GateContext:
         return self._judged[key]
 
     def _judge(self, known: Sequence[Finding], host: str, *, tls: bool, part: Part | None) -> list[FindingRecord]:
-        allowed = {
-            found.fingerprint
-            for found in known
-            if self.bindings.permitted(found, host, tls=tls, part=part, carries=self._carries(found))
-        }
-        return [self._record(found, part, permitted=found.fingerprint in allowed) for found in known]
+        return [self._record(found, host, tls=tls, part=part) for found in known]
 
-    def _record(self, found: Finding, part: Part | None, *, permitted: bool) -> FindingRecord:
+    def _record(self, found: Finding, host: str, *, tls: bool, part: Part | None) -> FindingRecord:
         carries = self._carries(found)
+        permitted = self.bindings.permitted(found, host, tls=tls, part=part, carries=carries)
         within = tree(part).deepest(lambda text: carries(text) is not None) if part is not None else ""
         return FindingRecord(
             found.secret,

@@ -11,7 +11,7 @@ from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.policy.observation import Decision, Observation, Protocol, Stage
 from ebbgate.secrets.finding import Carrier, Place
-from ebbgate.secrets.scanner import StreamScan
+from ebbgate.secrets.stream import StreamScan
 
 _STATE = "ebbgate.opaque"
 

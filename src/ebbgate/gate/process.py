@@ -210,6 +210,7 @@ def seal_imports() -> None:
     for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
         codecs.lookup(codec)
     public_suffix_list()
+    importlib.import_module("ebbgate.secrets.decoders")  # which views load when they first read
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
 
 

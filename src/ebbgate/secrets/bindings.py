@@ -69,7 +69,7 @@ class Bindings:
         """Whether a secret may be where it was found. Nothing is permitted in the clear, or without a binding."""
         if not tls or finding.kind == CANARY:
             return False
-        own = [binding for binding in self.of_user if binding.name == finding.secret]
+        own = [binding for binding in self.of_user if binding.name in (finding.secret, *finding.aliases)]
         if own:
             places = [
                 one for binding in own if any(to.matches(host) for to in binding.to) for one in binding.places or COARSE[:1]

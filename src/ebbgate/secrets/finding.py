@@ -44,6 +44,7 @@ class Finding:
     encodings: from the outside in, e.g. ("gzip", "base64"); ("raw",) when it was written plainly.
     offset: byte offset of the outermost encoded run in the place's data as sent; -1 when unknown.
     kind: id of the secret's kind (``secrets.credentials``), "" when unknown. marks: what it says of where it belongs.
+    aliases: other names that its value had from the start.
     """
 
     secret: str
@@ -53,3 +54,4 @@ class Finding:
     offset: int
     kind: str = ""
     marks: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()

@@ -1,28 +1,37 @@
 """Decompression that an attacker cannot turn against us: incremental, bounded in size and ratio.
 
-Bombs: 200 MB of zeros are 204 kB of zlib, 6 kB of zstd, 102 bytes of brotli. Input is therefore given in small slices, and the
-bounds are looked at after each.
+Bombs: 200 MB of zeros are 204 kB of zlib, 6 kB of zstd, 102 bytes of brotli. Where a library can be told how much to give at
+most it is; zstd cannot, so its input comes in small slices, and the bounds are looked at after each.
 """
 
 from __future__ import annotations
 
 import bz2
 import lzma
+import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import brotli
 import zstandard
 
 MAX_RATIO = 1000  # output bytes for an input byte; deflate cannot do more than 1032, honest text seldom does 30
+FREE_INPUT = 4096  # bytes for which the ratio is not looked at
 MAX_OUTPUT = 4 << 30  # bytes of one stream
-_SLICE = 512  # input bytes given at a time; zstd makes at most 16 MB of them
+_PIECE = 1 << 20  # output bytes asked for at a time
+_SLICE = 512  # input bytes of zstd given at a time; it makes at most 16 MB of them
+_FIRST_SLICE, _LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
 _WINDOW = 1 << 27  # zstd: the largest window its command line makes without being asked for more
+_LZMA_HEAD = struct.Struct("<BBH")  # zip's: version, size of the properties; then the properties
 
 
 class BoundReached(Exception):
-    """Expanding further would cost more than it may."""
+    """Expanding further would cost more than it may. made: what could be expanded before."""
+
+    def __init__(self, made: bytes = b"") -> None:
+        super().__init__()
+        self.made = made
 
 
 class Malformed(Exception):
@@ -41,140 +50,188 @@ def malformed(coding: str) -> str:
     return MALFORMED + coding
 
 
-class Inflater(Protocol):
-    """One direction of one compression."""
+class _Step(Protocol):
+    """One member of one compression."""
 
-    def feed(self, data: bytes) -> bytes:
-        """Expand. BoundReached, or Malformed."""
+    eof: bool
+    unused_data: bytes
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        """Pieces of about a megabyte at most. Any of ``_ERRORS``."""
 
 
-class _Bounded:
-    def __init__(self, make: Callable[[], Callable[[bytes], tuple[bytes, bytes]]], *, limit: int = MAX_OUTPUT) -> None:
+_ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, brotli.error, zstandard.ZstdError, ValueError)
+
+
+class Inflater:
+    """One direction of one compression. taken: input bytes of the members so far. ended: whether ``members`` have ended."""
+
+    def __init__(self, make: Callable[[], _Step], *, limit: int = MAX_OUTPUT, members: int = 1 << 30) -> None:
         self._make = make
         self._step = make()
-        self._taken = self._made = 0
-        self._limit = limit
+        self._made = self.taken = 0
+        self._limit, self._members = limit, members
+
+    @property
+    def ended(self) -> bool:
+        """Whether what follows is not of this stream."""
+        return self._members <= 0
 
     def feed(self, data: bytes) -> bytes:
         """Expand. BoundReached, or Malformed."""
         parts: list[bytes] = []
-        for start in range(0, len(data), _SLICE):
-            rest, fresh = data[start : start + _SLICE], False
-            while rest:
-                try:
-                    made, left = self._expand(rest)
-                except Malformed:
-                    raise Malformed(b"".join(parts)) from None
-                self._count(len(rest) - len(left), len(made))
-                parts.append(made)
-                if fresh and len(left) == len(rest):
-                    raise Malformed(b"".join(parts))
-                if left:
-                    self._step = self._make()  # another member follows: gzip, zstd and bzip2 allow it
-                rest, fresh = left, bool(left)
+        fresh = False
+        while data and not self.ended:
+            try:
+                for piece in self._step.expand(data):
+                    parts.append(piece)
+                    self._made += len(piece)
+                    if self._made > self._limit or self._made > MAX_RATIO * max(self.taken + len(data), FREE_INPUT):
+                        raise BoundReached(b"".join(parts))
+            except _ERRORS:
+                raise Malformed(b"".join(parts)) from None
+            left = self._step.unused_data if self._step.eof else b""
+            self.taken += len(data) - len(left)
+            if fresh and len(left) == len(data):
+                raise Malformed(b"".join(parts))
+            if self._step.eof:
+                self._members -= 1
+                self._step, fresh = self._make(), True  # another member may follow: gzip, zstd and bzip2 allow it
+            data = left
         return b"".join(parts)
 
-    def _count(self, taken: int, made: int) -> None:
-        self._taken += taken
-        self._made += made
-        if self._made > self._limit or self._made > MAX_RATIO * max(self._taken, 4096):
-            raise BoundReached
 
-    def _expand(self, data: bytes) -> tuple[bytes, bytes]:
-        try:
-            return self._step(data)
-        except (zlib.error, OSError, EOFError, lzma.LZMAError, brotli.error, zstandard.ZstdError, ValueError):
-            raise Malformed from None
+class _Zlib:
+    def __init__(self, bits: int) -> None:
+        self._machine = zlib.decompressobj(bits)
+        self.eof, self.unused_data = False, b""
 
-
-def _zlib(bits: int) -> Callable[[bytes], tuple[bytes, bytes]]:
-    machine = zlib.decompressobj(bits)
-
-    def step(data: bytes) -> tuple[bytes, bytes]:
-        if machine.eof:
-            return b"", data
-        made = machine.decompress(data)
-        return made, machine.unused_data
-
-    return step
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        machine = self._machine
+        while data:
+            made = machine.decompress(data, _PIECE)
+            self.eof, self.unused_data = machine.eof, machine.unused_data
+            data = b"" if machine.eof else machine.unconsumed_tail
+            yield made
 
 
-def _deflate() -> Callable[[bytes], tuple[bytes, bytes]]:
+class _Deflate:
     """By name zlib format; some clients send it raw (RFC 9110, 8.4.1.2)."""
-    state: list[Callable[[bytes], tuple[bytes, bytes]]] = []
 
-    def step(data: bytes) -> tuple[bytes, bytes]:
-        if not state:
+    def __init__(self) -> None:
+        self._machine: _Zlib | None = None
+        self.eof, self.unused_data = False, b""
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        if self._machine is None:
             looks_zlib = data[0] & 0x0F == 8 and (len(data) < 2 or (data[0] << 8 | data[1]) % 31 == 0)
-            state.append(_zlib(15 if looks_zlib else -15))
-        return state[0](data)
-
-    return step
-
-
-def _brotli() -> Callable[[bytes], tuple[bytes, bytes]]:
-    machine = brotli.Decompressor()
-
-    def step(data: bytes) -> tuple[bytes, bytes]:
-        return machine.process(data), b""
-
-    return step
+            self._machine = _Zlib(15 if looks_zlib else -15)
+        yield from self._machine.expand(data)
+        self.eof, self.unused_data = self._machine.eof, self._machine.unused_data
 
 
-def _zstd() -> Callable[[bytes], tuple[bytes, bytes]]:
-    machine = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+class _Brotli:
+    def __init__(self) -> None:
+        self._machine = brotli.Decompressor()
+        self.eof, self.unused_data = False, b""
 
-    def step(data: bytes) -> tuple[bytes, bytes]:
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        yield self._machine.process(data, output_buffer_limit=_PIECE)
+        while not self._machine.can_accept_more_data():
+            yield self._machine.process(b"", output_buffer_limit=_PIECE)
+
+
+class _Zstd:
+    def __init__(self) -> None:
+        self._machine = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        self.eof, self.unused_data = False, b""
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        for start in range(0, len(data), _SLICE):
+            yield self._machine.decompress(data[start : start + _SLICE])
+            if self._machine.eof:
+                self.eof = True
+                self.unused_data = self._machine.unused_data + data[start + _SLICE :]
+                return
+
+
+class _Stdlib:
+    def __init__(self, machine: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._machine = machine
+        self.eof, self.unused_data = False, b""
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        machine = self._machine
+        yield machine.decompress(data, _PIECE)
+        while not machine.eof and not machine.needs_input:
+            yield machine.decompress(b"", _PIECE)
         if machine.eof:
-            return b"", data
-        return machine.decompress(data), machine.unused_data
-
-    return step
+            self.eof, self.unused_data = True, machine.unused_data
 
 
-def _stdlib(make: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> Callable[[bytes], tuple[bytes, bytes]]:
-    machine = make()
+class _ZipLzma:
+    """LZMA as zip has it: its properties in front, in a form of zip's own (APPNOTE 5.8)."""
 
-    def step(data: bytes) -> tuple[bytes, bytes]:
-        if machine.eof:
-            return b"", data
-        return machine.decompress(data), machine.unused_data
+    def __init__(self) -> None:
+        self._head = b""
+        self._machine: _Stdlib | None = None
+        self.eof, self.unused_data = False, b""
 
-    return step
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        if self._machine is None:
+            self._head += data
+            data = self._read_head()
+            if self._machine is None:
+                return
+        yield from self._machine.expand(data)
+        self.eof, self.unused_data = self._machine.eof, self._machine.unused_data
+
+    def _read_head(self) -> bytes:
+        if len(self._head) < _LZMA_HEAD.size + 5:
+            return b""
+        _major, _minor, size = _LZMA_HEAD.unpack_from(self._head)
+        properties = self._head[_LZMA_HEAD.size : _LZMA_HEAD.size + size]
+        if len(properties) < size:
+            return b""
+        bits, dictionary = properties[0], int.from_bytes(properties[1:5], "little")
+        filters = [
+            {
+                "id": lzma.FILTER_LZMA1, "dict_size": max(4096, min(dictionary, _WINDOW)),
+                "lc": bits % 9, "lp": bits // 9 % 5, "pb": bits // 45,
+            }
+        ]  # fmt: skip
+        self._machine = _Stdlib(lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters))
+        return self._head[_LZMA_HEAD.size + size :]
 
 
-_CODINGS: dict[str, Callable[[], Callable[[bytes], tuple[bytes, bytes]]]] = {
-    "gzip": lambda: _zlib(31),
-    "x-gzip": lambda: _zlib(31),
-    "deflate": _deflate,
-    "zlib": lambda: _zlib(15),
-    "br": _brotli,
-    "zstd": _zstd,
-    "bzip2": lambda: _stdlib(bz2.BZ2Decompressor),
-    "xz": lambda: _stdlib(lzma.LZMADecompressor),
+_CODINGS: dict[str, Callable[[], _Step]] = {
+    "gzip": lambda: _Zlib(31),
+    "x-gzip": lambda: _Zlib(31),
+    "deflate": _Deflate,
+    "zlib": lambda: _Zlib(15),
+    "raw-deflate": lambda: _Zlib(-15),
+    "br": _Brotli,
+    "zstd": _Zstd,
+    "bzip2": lambda: _Stdlib(bz2.BZ2Decompressor()),
+    "xz": lambda: _Stdlib(lzma.LZMADecompressor(lzma.FORMAT_XZ)),
+    "lzma": lambda: _Stdlib(lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=2 * _WINDOW)),
+    "zip-lzma": _ZipLzma,
 }
-_MAGIC = (
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x78\x01", "zlib"),
-    (b"\x78\x5e", "zlib"),
-    (b"\x78\x9c", "zlib"),
-    (b"\x78\xda", "zlib"),
-)
-LONGEST_MAGIC = max(len(magic) for magic, _name in _MAGIC)
 
 
-def inflater(coding: str, *, limit: int = MAX_OUTPUT) -> Inflater | None:
-    """A fresh inflater for a content coding; None when the coding is unknown."""
+def inflater(coding: str, *, limit: int = MAX_OUTPUT, members: int = 1 << 30) -> Inflater | None:
+    """A fresh inflater for a content coding; None when the coding is unknown. members: after how many the stream has ended."""
     make = _CODINGS.get(coding)
-    return None if make is None else _Bounded(make, limit=limit)
+    return None if make is None else Inflater(make, limit=limit, members=members)
 
 
-def coding_by_magic(data: bytes) -> str | None:
-    """The compression that data begins with, whatever it was called."""
-    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+def slices(data: bytes, begin: int) -> Iterator[bytes]:
+    """Data from an offset on in growing slices, for a stream that may end soon: what follows its end is copied each time."""
+    size = _FIRST_SLICE
+    while begin < len(data):
+        yield data[begin : begin + size]
+        begin += size
+        size = min(size * 2, _LAST_SLICE)
 
 
 def codings(header: str) -> list[str]:

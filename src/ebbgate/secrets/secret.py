@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Never
 
 from ebbgate.secrets.kinds import kind_of, marks_of
@@ -15,15 +16,25 @@ class Secret:
 
     name: the environment variable's or the one given to ``--secret``. origin: "--secret", "policy" or "environment".
     kind: id in ``secrets.credentials``, found out by name and shape when it is not given. sources: hosts that the place it
-    was found in names as its own (a .netrc machine, a registry in Docker's configuration).
+    was found in names as its own (a .netrc machine, a registry in Docker's configuration). aliases: other names of the value.
     """
 
-    __slots__ = ("__kind", "__value", "name", "origin", "sources")
+    __slots__ = ("__kind", "__value", "aliases", "name", "origin", "sources")
 
-    def __init__(self, name: str, value: bytes, origin: str, *, kind: str | None = None, sources: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        value: bytes,
+        origin: str,
+        *,
+        kind: str | None = None,
+        sources: tuple[str, ...] = (),
+        aliases: tuple[str, ...] = (),
+    ) -> None:
         self.name = name
         self.origin = origin
         self.sources = sources
+        self.aliases = aliases
         self.__value = value
         self.__kind = kind
 
@@ -35,7 +46,8 @@ class Secret:
     def kind(self) -> str:
         """Id of its kind, "" when unknown. Worked out when it is first asked for."""
         if self.__kind is None:
-            self.__kind = kind_of(self.name, self.__value)
+            names = (self.name, *self.aliases)
+            self.__kind = next((found for name in names if (found := kind_of(name, self.__value))), "")
         return self.__kind
 
     @property
@@ -50,6 +62,10 @@ class Secret:
     def to_wire(self) -> tuple[str, bytes, str, str | None, tuple[str, ...]]:
         """Plain values for the private channel to the gate; the one deliberate way out."""
         return self.name, self.__value, self.origin, self.__kind, self.sources
+
+    def known_as(self, aliases: tuple[str, ...]) -> Secret:
+        """The same with other names of its value."""
+        return Secret(self.name, self.__value, self.origin, kind=self.__kind or None, sources=self.sources, aliases=aliases)
 
     @classmethod
     def from_wire(cls, wire: tuple[object, ...]) -> Secret:
@@ -71,3 +87,14 @@ class Secret:
 
     def __reduce__(self) -> Never:
         raise TypeError("a secret is not pickled; use to_wire on purpose")
+
+
+def merged(secrets: Iterable[Secret]) -> list[Secret]:
+    """One for each value, under its first name: it may go where any of its names may.
+
+    Only of what is known before anything of the job runs: a name that a value is given later is the job's own doing.
+    """
+    by_value: dict[bytes, list[Secret]] = {}
+    for secret in secrets:
+        by_value.setdefault(secret.reveal(), []).append(secret)
+    return [same[0].known_as(tuple(one.name for one in same[1:])) if same[1:] else same[0] for same in by_value.values()]

@@ -1,0 +1,96 @@
+"""Characters written as something else, one by one: percent signs, backslashes, entities, quoted-printable, wide characters."""
+
+from __future__ import annotations
+
+import binascii
+import html
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+from ebbgate.secrets.views import Budget, Made, around
+
+_PERCENT_U = re.compile(rb"%u([0-9a-fA-F]{4})")
+_HARD_ESCAPE = re.compile(rb"\\(?:u\{?([0-9a-fA-F]{4,6})\}?|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-7]{1,3}))")
+_SOFT_ESCAPES = (
+    (rb"\"", b'"'),
+    (rb"\'", b"'"),
+    (rb"\/", b"/"),
+    (rb"\n", b"\n"),
+    (rb"\r", b"\r"),
+    (rb"\t", b"\t"),
+    (rb"\b", b"\b"),
+    (rb"\f", b"\f"),
+)
+_BACKSLASH = b"\0\1\0"  # stands for an escaped backslash meanwhile
+_PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
+_ESCAPED = re.compile(rb"\\")
+_ENTITY = re.compile(rb"&(?:#[0-9xX]|[a-zA-Z]{2,8};)")
+_QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
+_SOME_WIDE = 8  # characters
+_KINDS = bytes(0x7A if one == 0 else 0x70 if 32 <= one < 127 else 0x6F for one in range(256))  # zero, printable, other
+_WIDE = (b"pz" * _SOME_WIDE, b"pzzz" * (_SOME_WIDE // 2))
+_MAX_PERCENT = 8  # times that percent signs are written with percent signs
+
+
+def _marked(data: bytes, marks: re.Pattern[bytes]) -> tuple[bytes, bool]:
+    """(what lies around the marks, whether there are any)."""
+    part = around(data, (match.span() for match in marks.finditer(data)))[0]
+    return part, bool(part)
+
+
+def percent(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """``%41``, also written over and over, ``%u0041`` and, in forms, ``+`` for a space."""
+    once, found = _marked(data, _PERCENT)
+    if b"+" in data and b" " not in data:
+        yield Made(unquote_to_bytes(data.replace(b"+", b" ")))
+    for _ in range(_MAX_PERCENT if found else 0):
+        again = unquote_to_bytes(once)
+        if again == once:
+            break
+        once = again
+        yield Made(once)
+    if b"%u" in data:
+        yield Made(_PERCENT_U.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "surrogatepass"), data))
+
+
+def backslashes(data: bytes, _budget: Budget) -> Iterator[Made]:
+    r"""JSON's, JavaScript's, C's and the shell's: ``\u0041``, ``\x41``, ``\101``, ``\n``."""
+    if b"\\" not in data:
+        return
+    part, _found = _marked(data, _ESCAPED)
+    whole = _HARD_ESCAPE.sub(_unescape, part.replace(b"\\\\", _BACKSLASH))
+    for written, meant in _SOFT_ESCAPES:
+        whole = whole.replace(written, meant)
+    yield Made(whole.replace(_BACKSLASH, b"\\"))
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    four, eight, two, octal = match.groups()
+    number = int(four or eight, 16) if four or eight else -1
+    if number >= 0:
+        return chr(number).encode("utf-8", "surrogatepass") if number <= 0x10FFFF else match[0]
+    return bytes([int(two, 16)]) if two else bytes([int(octal, 8) & 0xFF])
+
+
+def entities(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """XML's and HTML's, with and without the semicolon."""
+    part, found = _marked(data, _ENTITY)
+    if found:
+        yield Made(html.unescape(part.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogatepass"))
+
+
+def quoted_printable(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """Of mail: ``=41`` and a ``=`` at the end of a line that goes on."""
+    part, found = _marked(data, _QUOTED)
+    if found:
+        yield Made(binascii.a2b_qp(part))
+
+
+def wide(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """UTF-16 and UTF-32, either way round: without their zeros."""
+    if data.count(0) < _SOME_WIDE:
+        return
+    kinds = data.translate(_KINDS)
+    if any(sign in kinds for sign in _WIDE):
+        yield Made(data.replace(b"\0", b""))

@@ -1,0 +1,101 @@
+"""A value with other things between its characters: lines, quotes, parameters, characters that cannot be seen."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
+from ebbgate.secrets.views import Budget, Made
+
+_ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
+_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+")
+
+
+def _kinds(**alike: bytes) -> bytes:
+    """A translation table: characters to the letter they are given under, all else to "p"."""
+    letters = {one: letter for letter, characters in alike.items() for one in characters}
+    return bytes(ord(letters.get(one, "p")) for one in range(256))
+
+
+# What shows that characters stand each by itself, and how those are found then.
+_EACH = (
+    (_kinds(n=b"\n"), (b"pn" * 12,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"ps" * 12,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 8, b"qpqs" * 8), _ARRAY),
+)
+_AROUND_WORDS = b" \t\r\"',;\\"
+_SEPARATORS = b" \t\r\n\"',;"
+_AFTER_VALUE = (b",", b"}", b"]", b"")
+# How letters of the blocks "halfwidth and fullwidth forms" and "mathematical alphanumeric symbols" begin, and what is invisible.
+_WIDE = (b"\xef\xbc", b"\xef\xbd", b"\xf0\x9d")
+_HIDDEN = (
+    b"\xe2\x80", b"\xe2\x81", b"\xef\xb8", b"\xef\xbb\xbf", b"\xf3\xa0", b"\xc2\xad", b"\xcd\x8f", b"\xd8\x9c", b"\xe1\xa0\x8e",
+)  # fmt: skip
+_SOME = 8  # such characters; fewer hide nothing
+_RARE = 1 << 14  # bytes of chance in which two given ones follow each other less than once
+MAX_VALUES = 1 << 18  # bytes of a document whose values are put together
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x34F, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFE00, 0xFE10),
+     0xFEFF, *range(0xE0000, 0xE01F0)]
+)  # fmt: skip
+
+
+def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """Wrapped lines, one character a line or word, arrays of characters: without what stands between."""
+    if blocks := _wrapped(data):
+        yield Made(b"\n".join(blocks))
+    for table, signs, pattern in _EACH:
+        kinds = data.translate(table)
+        if not any(sign in kinds for sign in signs):
+            continue
+        found = [match[0] for match in pattern.finditer(data)]
+        if pattern is _ARRAY:
+            yield Made(b"\n".join(one.translate(None, _SEPARATORS) for one in found))
+        else:
+            yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
+
+
+def _wrapped(data: bytes) -> list[bytes]:
+    """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them."""
+    blocks: list[bytes] = []
+    together: list[bytes] = []
+    for line in (*data.split(b"\n"), b""):
+        word = line.strip(_AROUND_WORDS)
+        if word and not word.translate(None, _ONE_WORD):
+            together.append(word)
+            continue
+        if len(together) > 1:
+            blocks.append(b"".join(together))
+        together = []
+    return blocks
+
+
+def decorated(data: bytes, budget: Budget) -> Iterator[Made]:
+    """The same where so much is of that kind that the whole is no text to who looks at bytes."""
+    if sum(map(data.count, _WIDE)) > _SOME + len(data) // _RARE:
+        yield from plain_characters(data, budget)
+
+
+def plain_characters(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """Without characters of no width, and wide or decorated letters as the plain ones that they stand for (NFKC)."""
+    if data.isascii() or sum(map(data.count, (*_WIDE, *_HIDDEN))) < _SOME:
+        return
+    text = data.decode("utf-8", "ignore").translate(_INVISIBLE)
+    yield Made(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass"))
+
+
+def values(data: bytes, _budget: Budget) -> Iterator[Made]:
+    """The values, and the names, of a form, a query or a JSON document without what stands between them: a secret in pieces."""
+    if len(data) > MAX_VALUES:
+        return
+    if b"=" in data and b"&" in data:
+        fields = [part.partition(b"=") for part in data.split(b"&")]
+        yield Made(unquote_to_bytes(b"".join(value for _name, _sign, value in fields)))
+        yield Made(unquote_to_bytes(b"".join(name for name, _sign, _value in fields)))
+    if b'"' in data:
+        parts = data.split(b'"')  # what stands between quotes, and what between those
+        for first in (0, 1):  # one more quote before the document turns these round
+            pairs = zip(parts[first::2], parts[first + 1 :: 2], strict=False)
+            yield Made(b"".join(one for one, after in pairs if after.lstrip()[:1] in _AFTER_VALUE))
