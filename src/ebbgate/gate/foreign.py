@@ -54,40 +54,40 @@ def note(context: GateContext, draft: Draft, part: Part) -> None:
     if not draft.decision.allowed or not part.data:
         return
     own_only = draft.decision.own_credentials
-    for text, sighting in _sightings(part):
-        value = text[sighting.start : sighting.end]
-        if len(draft.foreign) >= MAX_FOREIGN or context.scanner.holds(value):
-            continue
-        denied = own_only and sighting.kind.severity is Severity.HIGH and sighting.checked is not False
-        field = tree(part).deepest(partial(_carries, value))
-        record = ForeignRecord(
-            sighting.kind.id,
-            str(part.place),
-            context.reporter.publish(field),
-            {True: "holds", False: "fails", None: ""}[sighting.checked],
-            denied,
-        )
-        if record not in draft.foreign:
-            draft.foreign.append(record)
-        if denied and draft.decision.allowed:
-            draft.decision = Decision(Action.DENY, Reason.FOREIGN_CREDENTIAL, draft.decision.rule)
+    shapes = _shapes(heads=part.place.carrier is not Carrier.BODY)
+    seen: set[bytes] = set()
+    for text in (part.data, *_read(part)):
+        sightings, complete = shapes.examine(text)
+        if own_only and not complete:
+            draft.error = draft.error or "more that looks like credentials than is read"
+            _deny(draft)
+        for one in sightings:
+            value = text[one.start : one.end]
+            if value not in seen and not context.scanner.holds(value):
+                _record(context, draft, part, one, value, own_only=own_only)
+            seen.add(value)
     if part.place == Place(Carrier.URL, "path"):
         draft.path = masked(draft.path)
 
 
+def _record(context: GateContext, draft: Draft, part: Part, one: Sighting, value: bytes, *, own_only: bool) -> None:
+    denied = own_only and one.kind.severity is Severity.HIGH and one.checked is not False
+    if denied:
+        _deny(draft)
+    if len(draft.foreign) < MAX_FOREIGN or (denied and not any(known.denied for known in draft.foreign)):
+        field = context.reporter.publish(tree(part).deepest(partial(_carries, value)))
+        checked = {True: "holds", False: "fails", None: ""}[one.checked]
+        record = ForeignRecord(one.kind.id, str(part.place), field, checked, denied)
+        draft.foreign += [record] if record not in draft.foreign else []
+
+
+def _deny(draft: Draft) -> None:
+    if draft.decision.allowed:
+        draft.decision = Decision(Action.DENY, Reason.FOREIGN_CREDENTIAL, draft.decision.rule)
+
+
 def _carries(value: bytes, text: bytes) -> bool:
     return value in text
-
-
-def _sightings(part: Part) -> Iterator[tuple[bytes, Sighting]]:
-    """(text, shape in it) of a part as it is, and as its place is read."""
-    shapes = _shapes(heads=part.place.carrier is not Carrier.BODY)
-    found: set[bytes] = set()
-    for text in (part.data, *_read(part)):
-        for one in shapes.search(text):
-            if text[one.start : one.end] not in found:
-                found.add(text[one.start : one.end])
-                yield text, one
 
 
 def _read(part: Part) -> Iterator[bytes]:

@@ -57,9 +57,14 @@ class Shapes:
 
     def search(self, data: bytes) -> list[Sighting]:
         """Every credential, in order; never more than MAX_SIGHTINGS. Of kinds with ``severity: info`` none."""
+        return self.examine(data)[0]
+
+    def examine(self, data: bytes) -> tuple[list[Sighting], bool]:
+        """(as ``search``, whether all of the data was looked at: what hides a credential among thousands of literals says so)."""
         found: dict[int, Sighting] = {}
         covered: dict[str, int] = {}
-        for index, start, _end in self._matcher.find_matches_as_indexes(data, overlapping=True)[:MAX_TRIALS]:
+        literals = self._matcher.find_matches_as_indexes(data, overlapping=True)
+        for index, start, _end in literals[:MAX_TRIALS]:
             for kind in self._kinds[index]:
                 if start < covered.get(kind.id, 0) or len(found) >= MAX_SIGHTINGS:
                     continue
@@ -67,7 +72,8 @@ class Shapes:
                 if sighting is not None:
                     covered[kind.id] = sighting.end
                     _keep(found, sighting)
-        return sorted(found.values(), key=lambda one: one.start)
+        complete = len(literals) <= MAX_TRIALS and len(found) < MAX_SIGHTINGS
+        return sorted(found.values(), key=lambda one: one.start), complete
 
 
 def _keep(found: dict[int, Sighting], new: Sighting) -> None:
