@@ -7,7 +7,7 @@ Responses are never judged.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from mitmproxy import http
@@ -20,7 +20,7 @@ from ebbgate.policy.observation import Action, Decision, Reason
 from ebbgate.secrets.credentials import Severity
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.parts import Part, tree
-from ebbgate.secrets.shapes import Shapes, Sighting, masked
+from ebbgate.secrets.shapes import Sighting, masked, shapes
 
 MAX_FOREIGN = 16  # of one exchange; one is enough to act on
 
@@ -30,7 +30,7 @@ class ForeignCredentials:
 
     def __init__(self, context: GateContext) -> None:
         self._context = context
-        _shapes(heads=True), _shapes(heads=False)  # made now: no file is read once the gate serves
+        shapes(heads=True), shapes(heads=False)  # made now: no file is read once the gate serves
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """The head."""
@@ -54,10 +54,10 @@ def note(context: GateContext, draft: Draft, part: Part) -> None:
     if not draft.decision.allowed or not part.data:
         return
     own_only = draft.decision.own_credentials
-    shapes = _shapes(heads=part.place.carrier is not Carrier.BODY)
+    known = shapes(heads=part.place.carrier is not Carrier.BODY)
     seen: set[bytes] = set()
     for text in (part.data, *_read(part)):
-        sightings, complete = shapes.examine(text)
+        sightings, complete = known.examine(text)
         if own_only and not complete:
             draft.error = draft.error or "more that looks like credentials than is read"
             _deny(draft)
@@ -96,8 +96,3 @@ def _read(part: Part) -> Iterator[bytes]:
     elif part.place.name in ("authorization", "proxy-authorization"):
         for outer in tree(part).children:
             yield from (inner.value for inner in outer.children)
-
-
-@cache
-def _shapes(*, heads: bool) -> Shapes:
-    return Shapes(heads=heads)
