@@ -39,6 +39,7 @@ def reference() -> str:
     names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
     parts += ["## Variables set for the command\n", "To the bundle of the system's roots and the run's authority:\n", names]
     parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
+    parts += ["In a guarded job, what `sudo` starts is given them too, by an `env_file` of root's.\n"]
     return "\n".join(parts)
 
 

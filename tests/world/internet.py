@@ -64,6 +64,8 @@ class World:
         self.wires: list[bytes] = []
         self.names = dict(NAMES)
         self.elsewhere: Callable[[str], tuple[str, ...] | None] = lambda _name: None  # addresses of names that it does not know
+        self.delay = 0.0  # seconds that an answer to a name takes
+        self.spoiled: Callable[[bytes], bytes] = lambda answer: answer  # what becomes of it on the way; b"" for nothing
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -135,7 +137,7 @@ class World:
         try:
             while True:
                 size = int.from_bytes(await reader.readexactly(2), "big")
-                answer = self.answer(await reader.readexactly(size))
+                answer = self.spoiled(self.answer(await reader.readexactly(size)))
                 writer.write(len(answer).to_bytes(2, "big") + answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
@@ -201,7 +203,9 @@ class _Names(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._transport.sendto(self._world.answer(data), addr)
+        answer = self._world.spoiled(self._world.answer(data))
+        if answer:
+            self._world._loop.call_later(self._world.delay, self._transport.sendto, answer, addr)
 
 
 def listen(address: str, port: int) -> socket.socket:

@@ -13,7 +13,7 @@ from ebbgate.host import nftables
 from ebbgate.warden.control import ask
 from ebbgate.warden.job_request import STATE
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 20.0  # seconds; a guard that takes longer is ended
 
 
 def stop(state: Annotated[Path, typer.Option(help="Directory of the running guard.", metavar="DIR")] = STATE) -> None:

@@ -3,7 +3,7 @@
 ::
 
     open()      listening sockets, packet log, diagnostics, notices of changed rules and interfaces
-    arm()       the owned table, applied at once, read back, remembered
+    arm()       the owned table, applied at once, read back, remembered; a plain one beside it where the kernel needs it
     changed()   whether rules or interfaces are no longer what was armed; bridges of containers are followed
     disarm()    the table is taken away
 
@@ -80,11 +80,13 @@ class JobEnclosure:
         mark = secrets.randbelow(0x7FFFFFFE) + 1 if rules.enforce else 0
         missing = ""
         try:
-            if mark:
-                missing = self._look_at_interfaces(mark)
-            self._lay("inet", nftables.job_ruleset(replace(rules, mark=mark, internal=tuple(sorted(self._internal)))))
-            if not all(f"hook {hook}" in self._listings[-1] for hook in ("output", "prerouting", "forward", "input")):
+            table = OwnedTable(self._netns)
+            rules = replace(rules, mark=mark, internal=tuple(sorted(self._internal)), mark_all=not table.persistent)
+            self._lay(table, nftables.job_ruleset(rules), nftables.closed_ruleset(mark) if mark else "")
+            if not all(f"hook {hook}" in self._listings[0] for hook in ("output", "prerouting", "forward", "input")):
                 raise IntegrityError("the enclosure's rules are not what was asked for")
+            if mark:  # after the rules that set it: what they would accept must not be refused meanwhile
+                missing = self._look_at_interfaces(mark)
         except BaseException:
             self.disarm()
             raise
@@ -95,15 +97,18 @@ class JobEnclosure:
         if not devices:
             return ""
         try:
-            self._lay("netdev", nftables.interface_ruleset(mark, devices))
+            beside = f"create table netdev {nftables.CLOSED}\n" + nftables.interface_ruleset(mark, devices, nftables.CLOSED)
+            self._lay(OwnedTable(self._netns, "netdev"), nftables.interface_ruleset(mark, devices), beside)
         except PlatformError as problem:
             return f"frames of packet sockets are not looked at: {problem.cause or problem.title}"
         return ""
 
-    def _lay(self, family: str, commands: str) -> None:
-        table = OwnedTable(self._netns, family)
+    def _lay(self, table: OwnedTable, commands: str, beside: str) -> None:
+        """beside: what makes the plain table, for a kernel that takes the owned one away when this process ends."""
         try:
             table.run(commands)
+            if beside and not table.persistent:
+                table.lay_beside(beside)
             listing = _without_followed(table.listing())
         except BaseException:
             table.delete()
@@ -156,7 +161,7 @@ class JobEnclosure:
             return
         commands = [f"add element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(internal - self._internal)]
         commands += [f"delete element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(self._internal - internal)]
-        self._tables[-1].run("\n".join(commands) + "\n")
+        self._tables[0].run("\n".join(commands) + "\n")
         self._internal = internal
 
     def disarm(self) -> None:

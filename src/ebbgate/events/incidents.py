@@ -24,6 +24,7 @@ from ebbgate.events.types import (
 from ebbgate.events.verdict import Verdict, said_by
 
 MAX_INCIDENTS = 500  # different ones; a scan of the whole network makes thousands, and nobody reads them
+MAX_LEAKS = 1000  # the same, with leaks counted in: blocked destinations take up half of the room at most
 
 
 class Kind(StrEnum):
@@ -132,7 +133,7 @@ def _add(
     event: Exchange | DnsQuestion | Packet,
 ) -> None:
     if key not in groups:
-        if len(groups) >= MAX_INCIDENTS and incident.kind is Kind.blocked:
+        if len(groups) >= (MAX_INCIDENTS if incident.kind is Kind.blocked else MAX_LEAKS):
             return
         groups[key] = _Group(incident)
     groups[key].add(event)

@@ -14,11 +14,15 @@ MAX_EVENTS = 200_000  # kept in memory, about 200 MB at worst; beyond it only wh
 
 
 class Journal:
-    """``events`` is what happened so far. Writing never raises: a failed write becomes a defect, and so the verdict."""
+    """``events`` is what happened so far. Writing never raises: a failed write becomes a defect, and so the verdict.
+
+    position: of the next event. failed: nothing is written to the file any more.
+    """
 
     def __init__(self, file: TextIO | None) -> None:
         self._file = file
-        self._next = 0
+        self.position = 0
+        self.failed = False
         self.events: list[Event] = []
         self.dropped = 0
 
@@ -34,8 +38,8 @@ class Journal:
 
     def append(self, event: Event) -> int:
         """Record an event; its position."""
-        position = self._next
-        self._next += 1
+        position = self.position
+        self.position += 1
         if len(self.events) < MAX_EVENTS or _essential(event):
             self.events.append(event)
         else:
@@ -50,7 +54,7 @@ class Journal:
             self._file.write(json.dumps({"seq": position, **to_json(event)}, separators=(",", ":")) + "\n")
             self._file.flush()
         except (OSError, ValueError) as problem:
-            self._file = None
+            self._file, self.failed = None, True
             self.append(Defect("Journal", "write", type(problem).__name__, "", time.time()))
 
 

@@ -43,6 +43,7 @@ class Draft:
     content_type: str = ""  # of the request's body, which is taken apart by it
     finished: bool = False
     started: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)  # clocks on walls jump
     id: str = field(default_factory=lambda: f"x{next(_NUMBERS)}")
 
     @property
@@ -100,7 +101,7 @@ class Draft:
             origin=origin,
             suggestion=publish(self.suggestion),
             error=publish(self.error),
-            duration=max(0.0, time.time() - self.started),
+            duration=time.monotonic() - self.began,
             time=self.started,
         )
 

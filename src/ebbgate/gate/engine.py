@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
@@ -39,6 +40,8 @@ from ebbgate.host.authority import Authority
 
 CONNECTION_TIMEOUT = 900  # seconds without a byte in either direction
 _BACKLOG = 1024
+MAX_CONNECTIONS = 8192  # from clients at once, at 40 to 80 KB each; those that come on top are ended at once
+_OTHER_DESCRIPTORS = 64  # than two for each connection
 
 # Addresses vetted for the dial that the current task is about to make (host -> addresses); set by ``server_connect``.
 DIAL: ContextVar[tuple[str, tuple[str, ...]] | None] = ContextVar("DIAL", default=None)
@@ -127,8 +130,11 @@ class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
         sockets: list[socket.socket],
         nonce: str,
         on_crash: Callable[[str, BaseException], None],
+        on_crowd: Callable[[], None],
     ) -> None:
         super().__init__(GateMode.parse("gate"), manager)
+        self._on_crowd = on_crowd
+        self._limit = min(MAX_CONNECTIONS, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_DESCRIPTORS) // 2)
         self._handed = sockets
         self._nonce = nonce
         self._on_crash = on_crash
@@ -141,6 +147,10 @@ class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
         if self._is_selftest(writer):
             writer.write(self._nonce.encode())
             writer.close()
+            return
+        if len(self.manager.connections) >= self._limit:
+            writer.transport.abort()
+            self._on_crowd()
             return
         await super().handle_stream(reader, writer)
 
@@ -238,9 +248,17 @@ class Engine:
         """Sign a certificate that nobody gets, so that what signing imports is there."""
         self.tls.certstore.get_cert(links.SELFTEST_NAME, [])
 
-    async def serve(self, sockets: list[socket.socket], nonce: str, on_crash: Callable[[str, BaseException], None]) -> None:
-        """Begin to accept. on_crash: told the client connection whose layers raised, and what."""
-        server = TransparentServer(self.server, sockets, nonce, on_crash)
+    async def serve(
+        self,
+        sockets: list[socket.socket],
+        nonce: str,
+        on_crash: Callable[[str, BaseException], None],
+        on_crowd: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin to accept. on_crash: told the client connection whose layers raised, and what. on_crowd: told of each
+        connection that was one too many.
+        """
+        server = TransparentServer(self.server, sockets, nonce, on_crash, on_crowd)
         await server.start()
         self._servers.append(server)
 

@@ -31,8 +31,8 @@ import dns.rdtypes.CH
 import dns.rdtypes.IN
 
 from ebbgate.events.publish import printable, publishable_host
-from ebbgate.events.types import Tampering
-from ebbgate.gate import boundary, engine, upstream_names
+from ebbgate.events.types import Concern, Notice, Tampering
+from ebbgate.gate import boundary, engine, upstream_names, written_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
@@ -84,7 +84,7 @@ class Gate:
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job
         self._sources = NameSources() if job is None else None  # a job's names come from nameservers that were fixed before
-        self._sources_reported = False
+        self._sources_reported = self._told_of_crowd = False
         if job is None:
             load_name_services()
         self._roots = Path(configuration.system_bundle).read_bytes()
@@ -127,6 +127,14 @@ class Gate:
         self._crashed("layers", problem)
         self.context.connections.refuse_connection(client_id)
 
+    def _crowded(self) -> None:
+        """A connection was ended before anything was read from it, as there were too many: counted, and told once."""
+        self.reporter.dropped += 1
+        if not self._told_of_crowd:
+            self._told_of_crowd = True
+            what = "more connections at once than the gate takes: those that came on top were ended, and only counted"
+            self.reporter.event(Notice(Concern.DEGRADED, what, time=time.time()))
+
     async def serve(self, sockets: dict[str, socket.socket]) -> None:
         """Accept on the sockets that were made inside the enclosure."""
         for one in sockets.values():
@@ -135,7 +143,7 @@ class Gate:
         def named(*names: str) -> list[socket.socket]:
             return [sockets[name] for name in names if name in sockets]
 
-        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed)
+        await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed, self._crowded)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
 
     def announce(self) -> None:
@@ -163,11 +171,20 @@ class Gate:
                 self.reporter.send({"type": "pong", **self._counts()})
             case "flush":
                 self._flushing = asyncio.create_task(self._flush(int(message["id"])))
+            case "names":
+                self._naming = asyncio.create_task(self._look_up_names())
 
     async def _flush(self, number: int) -> None:
         """Every record that is ready goes out before the answer does."""
         await self.reporter.drain()
         self.reporter.send({"type": "flushed", "id": number, **self._counts()})
+
+    async def _look_up_names(self) -> None:
+        try:
+            await written_names.look_up(self.context)
+        except Exception as problem:
+            self._crashed("written_names", problem)
+        self.reporter.send({"type": "named"})
 
     def _counts(self) -> dict[str, int]:
         reporter = self.reporter
@@ -177,9 +194,9 @@ class Gate:
             "open": self.engine.open_connections(),
         }
 
-    async def finish(self) -> None:
-        """End what is open, send every record, say goodbye."""
-        deadline = asyncio.get_running_loop().time() + _CLOSING_GRACE
+    async def finish(self, *, at_once: bool = False) -> None:
+        """End what is open, send every record, say goodbye. at_once: nothing that is open may go on, not even for a moment."""
+        deadline = asyncio.get_running_loop().time() + (0.0 if at_once else _CLOSING_GRACE)
         while self.engine.open_connections() and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - mitmproxy has no event for it
             await asyncio.sleep(0.02)
         await self.engine.stop()
@@ -231,7 +248,7 @@ async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socke
         for body in receiver.feed(data):
             message = channel.parse(body)
             if message["type"] == "finish":
-                await gate.finish()
+                await gate.finish(at_once=bool(message.get("at_once")))
                 return
             await gate.handle(message)
 

@@ -18,8 +18,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ebbgate.host.trust import JAVA_PASSWORD, TrustFiles
 
-VALIDITY = datetime.timedelta(days=7)  # longer than any CI job may last (GitHub: 35 days self-hosted, 6 hours hosted)
-_CLOCK_SKEW = datetime.timedelta(days=1)
+# A machine's clock can jump while a job runs: one that was made from a snapshot wakes up in the past. The key ends with the run
+# whatever the certificate says; a job may last 35 days (GitHub, self-hosted).
+VALIDITY = datetime.timedelta(days=366)
+CLOCK_SKEW = datetime.timedelta(days=366)
 _JAVA_KDF_ROUNDS = 2048  # the store holds public certificates; its password is published
 
 
@@ -71,7 +73,7 @@ def new_authority(name: str) -> Authority:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + VALIDITY)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)

@@ -61,7 +61,7 @@ def parse(body: bytes) -> dict[str, Any]:
     """A JSON object. IntegrityError when it is none."""
     try:
         message = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise IntegrityError("a part of the guard sent something unreadable") from None
     if not isinstance(message, dict):
         raise IntegrityError("a part of the guard sent something unreadable")

@@ -3,7 +3,7 @@
 ``nft`` as a program closes its socket when it ends, and an owned table ends with its owner's socket. So the library is called
 directly, and the table lives as long as this object: no other socket can change it, root's included, and ``nft flush ruleset``
 passes it over. With ``persist`` (Linux 6.9) it outlives the owner and goes on refusing; on older kernels a second, plain
-table is laid beside it that does nothing but drop (``nftables.fallback_ruleset``).
+table is laid beside it (``nftables.closed_ruleset``), which refuses what the owned one has not let go.
 
 libnftables knows ``persist`` only from version 1.1 on, and must not declare the table anew when it adds to it. So the table
 itself is made by a message of our own, sent on the library's socket, which makes that socket the owner.
@@ -23,7 +23,7 @@ from pathlib import Path
 from ebbgate.errors import IntegrityError, PlatformError
 from ebbgate.host.netlink import attribute
 from ebbgate.host.network_namespace import inside
-from ebbgate.host.nftables import TABLE
+from ebbgate.host.nftables import CLOSED, TABLE
 
 _OWNER, _PERSIST = 0x2, 0x4  # enum nft_table_flags
 _FAMILIES = {"inet": 1, "netdev": 5}  # enum nfproto
@@ -44,6 +44,7 @@ class OwnedTable:
         self._library = _library()
         self._context, descriptor = inside(netns, self._open)
         self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._beside = False
         self.persistent = self._create()
 
     def _open(self) -> tuple[int, int]:
@@ -94,11 +95,23 @@ class OwnedTable:
         return output
 
     def listing(self) -> str:
-        """The table as the kernel holds it."""
-        return self.run(f"list table {self._family} {TABLE}\n")
+        """The table, and the plain one beside it, as the kernel holds them."""
+        beside = self.run(f"list table {self._family} {CLOSED}\n") if self._beside else ""
+        return self.run(f"list table {self._family} {TABLE}\n") + beside
+
+    def lay_beside(self, commands: str) -> None:
+        """Make the plain table; ``listing`` and ``delete`` are of both from here on."""
+        self.run(commands)
+        self._beside = True
 
     def delete(self) -> None:
-        """Take the table away: everything is open again."""
+        """Take the table away: everything is open again. The plain one may be gone."""
+        if self._beside:
+            self._beside = False
+            try:
+                self.run(f"delete table {self._family} {CLOSED}\n")
+            except PlatformError:
+                pass
         self.run(f"delete table {self._family} {TABLE}\n")
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ebbgate.errors import PlatformError
 
 TABLE = "ebbgate"
+CLOSED = "ebbgate_closed"  # beside it where the kernel would take it away with its owner
 PACKET_GROUP = 2651  # NFLOG group of refused packets; any number, the namespace is ours alone
 SNAPLEN = 96  # bytes of a refused packet that are read: headers only, never its payload
 
@@ -101,7 +102,8 @@ class JobRules:
 
     kept: (family, local address, local port, remote address, remote port) of the runner's own connections from before.
     internal: indexes of the bridges of containers: what stays on them stays in the machine. mark: of packets that were accepted,
-    for the last look at the interface, 0 where there is none; a secret of this job. dhcp_uid: of the machine's network
+    for the last look at the interface, 0 where there is none; a secret of this job. mark_all: also of packets that stay in the
+    machine, for the plain table; no more than is needed, as others use marks, too. dhcp_uid: of the machine's network
     daemon. platform_cgroup: of the cloud's agent, which alone may speak with the platform's address.
     """
 
@@ -111,6 +113,7 @@ class JobRules:
     kept: tuple[tuple[int, str, int, str, int], ...] = ()
     internal: tuple[int, ...] = ()
     mark: int = 0
+    mark_all: bool = False
     dhcp_uid: int | None = None
     platform_cgroup: str = ""
 
@@ -142,7 +145,7 @@ def job_ruleset(rules: JobRules) -> str:
         "leaving": (f"type filter hook output priority 0; policy {last};", _leaving(rules, guard, log)),
         "passing": (
             f"type filter hook forward priority 0; policy {last};",
-            ["iif @internal oif @internal accept", *_last(rules, log)],
+            [f"iif @internal oif @internal {_accepted(rules, marked=rules.mark_all)}", *_last(rules, log)],
         ),
         "arriving": (
             "type filter hook input priority 0; policy accept;",
@@ -195,7 +198,7 @@ def _container_redirects(ports: JobPorts) -> list[str]:
 
 
 def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
-    go = f"meta mark set {rules.mark:#x} accept" if rules.mark else "accept"
+    go = _accepted(rules, marked=True)
     found = [
         f"{guard} ct mark set {GATE_MARK:#x} {go}",
         f"ct mark {GATE_MARK:#x} ct state established {go}",
@@ -203,7 +206,7 @@ def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
         "ct status & dnat != 0 ip daddr 127.0.0.0/8 accept",  # redirected to the gate; ``oif`` still says where it was going
         "ct status & dnat != 0 ip6 daddr ::1 accept",
         *(f"{condition} {go}" for condition in _exempt(rules)),
-        "oif @internal accept",
+        f"oif @internal {_accepted(rules, marked=rules.mark_all)}",
         f"icmpv6 type {{ {_NEIGHBOURS} }} {go}",
         "ip protocol igmp drop",
     ]
@@ -212,16 +215,22 @@ def _leaving(rules: JobRules, guard: str, log: str) -> list[str]:
     return [*found, *_last(rules, log)]
 
 
+def _accepted(rules: JobRules, *, marked: bool) -> str:
+    """Let it go; marked: with the mark that the last look at the interface, and the plain table, go by."""
+    return f"meta mark set {rules.mark:#x} accept" if rules.mark and marked else "accept"
+
+
+# At once, so that clients of HTTP/3 fall back and nobody waits.
+_REFUSED = (
+    "udp dport 443 reject with icmpx port-unreachable",
+    "meta l4proto tcp reject with tcp reset",
+    "reject with icmpx admin-prohibited",
+)
+
+
 def _last(rules: JobRules, log: str) -> list[str]:
-    """What is not accepted is told, and refused at once, so that clients of HTTP/3 fall back and nobody waits."""
-    if not rules.enforce:
-        return [f"{log} accept"]
-    return [
-        log,
-        "udp dport 443 reject with icmpx port-unreachable",
-        "meta l4proto tcp reject with tcp reset",
-        "reject with icmpx admin-prohibited",
-    ]
+    """What is not accepted is told, and refused."""
+    return [log, *_REFUSED] if rules.enforce else [f"{log} accept"]
 
 
 def _forged(log: str) -> dict[str, tuple[str, list[str]]]:
@@ -240,7 +249,7 @@ def _forged(log: str) -> dict[str, tuple[str, list[str]]]:
     }
 
 
-def interface_ruleset(mark: int, devices: tuple[str, ...]) -> str:
+def interface_ruleset(mark: int, devices: tuple[str, ...], table: str = TABLE) -> str:
     """Commands for a last look at the interfaces that lead out: only what the rules above accepted, which has their mark.
 
     It sees what never came by those rules: frames of packet sockets, and interfaces that were laid on top of an uplink and
@@ -254,7 +263,7 @@ def interface_ruleset(mark: int, devices: tuple[str, ...]) -> str:
         "ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
         f"log group {PACKET_GROUP} snaplen {SNAPLEN}",
     ]
-    lines = [f"add chain netdev {TABLE} out {{ {head} }}", *(f"add rule netdev {TABLE} out {rule}" for rule in rules)]
+    lines = [f"add chain netdev {table} out {{ {head} }}", *(f"add rule netdev {table} out {rule}" for rule in rules)]
     return "\n".join(lines) + "\n"
 
 
@@ -270,20 +279,23 @@ def _exempt(rules: JobRules) -> list[str]:
     return found
 
 
-def fallback_ruleset(rules: JobRules) -> str:
-    """A plain table that only drops, for kernels on which an owned table ends with its owner: a text for ``nft -f``."""
-    guard, name = rules.guard.match(), f"{TABLE}_closed"
-    return f"""table inet {name} {{
-  chain leaving {{
-    type filter hook output priority 10; policy {"drop" if rules.enforce else "accept"};
-    {guard} accept
-    ct mark {GATE_MARK:#x} accept
-    oif lo accept
-    ip daddr 127.0.0.0/8 accept
-    ip6 daddr ::1 accept
-  }}
-}}
-"""
+def closed_ruleset(mark: int) -> str:
+    """Commands for a plain table beside the owned one, for kernels on which that one ends with its owner (before Linux 6.9).
+
+    It lets go what the owned table has just accepted, which has its mark. When the owned table is gone, nothing gets the mark
+    any more, and nothing leaves. Root can delete it; the warden reads it back like its own.
+    """
+    chains = {
+        "leaving": (
+            "type filter hook output priority 10; policy drop;",
+            ["oif lo accept", "ip daddr 127.0.0.0/8 accept", "ip6 daddr ::1 accept", f"meta mark {mark:#x} accept", *_REFUSED],
+        ),
+        "passing": ("type filter hook forward priority 10; policy drop;", [f"meta mark {mark:#x} accept", *_REFUSED]),
+    }
+    lines = [f"create table inet {CLOSED}"]
+    lines += [f"add chain inet {CLOSED} {name} {{ {head} }}" for name, (head, _body) in chains.items()]
+    lines += [f"add rule inet {CLOSED} {name} {rule}" for name, (_head, body) in chains.items() for rule in body]
+    return "\n".join(lines) + "\n"
 
 
 def program_path() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebbgate.events.types import Origin, Process
-from ebbgate.host import kernel
+from ebbgate.host import kernel, process_memory
 
 MAX_ANCESTRY = 16
 MAX_ARGUMENTS = 4096  # bytes of a command line that are read
@@ -109,6 +109,10 @@ MAX_ENVIRONMENT = 1 << 18  # bytes; the kernel's own bound of one argument or va
 _HERTZ = os.sysconf("SC_CLK_TCK")
 
 
+# Of a process' own memory. The warden of a job puts a ``MemoryReader`` here, which does not hang with it.
+read_memory: Callable[[int, str, int], bytes | None] = process_memory.read
+
+
 @dataclass(slots=True, frozen=True)
 class Image:
     """The program a process runs, not redacted yet. exe: its path, "" when unreadable. arguments: as in /proc/PID/cmdline,
@@ -121,13 +125,13 @@ class Image:
 
 def image(pid: int) -> Image | None:
     """None when the process is gone. One that ended but was not waited for has its bare name and no arguments."""
-    arguments = _read(f"/proc/{pid}/cmdline", MAX_ARGUMENTS)
+    arguments = read_memory(pid, "cmdline", MAX_ARGUMENTS)
     if arguments is None:
         return None
     try:
         return Image(os.readlink(f"/proc/{pid}/exe"), arguments)
     except OSError:
-        name = _read(f"/proc/{pid}/comm", 64)
+        name = process_memory.read(pid, "comm", 64)
         return None if name is None else Image(name.decode(errors="replace").strip(), arguments)
 
 
@@ -142,7 +146,7 @@ def exe(pid: int) -> str:
 def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
     """The wanted variables of a process' environment as its program found it; empty when it is gone."""
     found: dict[str, str] = {}
-    for line in (_read(f"/proc/{pid}/environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
+    for line in (read_memory(pid, "environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
         name, _, value = line.partition(b"=")
         if name in wanted:
             found[name.decode()] = value.decode(errors="replace")
@@ -151,12 +155,12 @@ def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
 
 def whole_environment(pid: int) -> bytes:
     """A process' environment as its program found it; empty when it is gone. It holds secrets: look, and keep nothing."""
-    return _read(f"/proc/{pid}/environ", MAX_ENVIRONMENT) or b""
+    return read_memory(pid, "environ", MAX_ENVIRONMENT) or b""
 
 
 def cgroup(pid: int) -> str:
     """/proc/PID/cgroup as it is; "" when the process is gone."""
-    return (_read(f"/proc/{pid}/cgroup", 1 << 14) or b"").decode(errors="replace")
+    return (process_memory.read(pid, "cgroup", 1 << 14) or b"").decode(errors="replace")
 
 
 def network_namespace(pid: int) -> int:
@@ -185,7 +189,7 @@ class Birth:
 
 def birth(pid: int) -> Birth | None:
     """None when the process is gone."""
-    text = _read(f"/proc/{pid}/stat", 1024)
+    text = process_memory.read(pid, "stat", 1024)
     if text is None:
         return None
     fields = text.rpartition(b")")[2].split()
@@ -195,7 +199,7 @@ def birth(pid: int) -> Birth | None:
 
 def users(pid: int) -> tuple[int, int]:
     """Real and effective uid; of nobody, when the process is gone."""
-    for line in (_read(f"/proc/{pid}/status", 4096) or b"").splitlines():
+    for line in (process_memory.read(pid, "status", 4096) or b"").splitlines():
         if line.startswith(b"Uid:"):
             numbers = line.split()
             return int(numbers[1]), int(numbers[2])
@@ -207,12 +211,15 @@ def all_pids() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def holds_socket(pid: int, inode: int) -> bool:
-    """Whether any thread has the socket open. Threads can have descriptors of their own (CLONE_THREAD without
+def holds_socket(pid: int, inode: int, seen: dict[str, str] | None = None) -> bool:
+    """Whether any thread has the socket open. seen: where sockets of this process were seen before, which is looked at first and
+    added to: reading through thousands of descriptors for each of thousands of sockets takes minutes.
+
+    Threads can have descriptors of their own (CLONE_THREAD without
     CLONE_FILES), and when the first thread has ended, only the others' are to be seen.
     """
     wanted = f"socket:[{inode}]"
-    if _has_link(f"/proc/{pid}/fd", wanted):
+    if _has_link(f"/proc/{pid}/fd", wanted, seen if seen is not None else {}):
         return True
     if threads(pid) < 2:
         return False
@@ -221,34 +228,25 @@ def holds_socket(pid: int, inode: int) -> bool:
     except OSError:
         return False
     own = [task for task in tasks if int(task) != pid and not kernel.shares_descriptors(pid, int(task))]
-    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted) for task in own)
+    return any(_has_link(f"/proc/{pid}/task/{task}/fd", wanted, {}) for task in own)
 
 
-def _has_link(directory: str, wanted: str) -> bool:
+def _has_link(directory: str, wanted: str, seen: dict[str, str]) -> bool:
+    try:
+        if wanted in seen and os.readlink(f"{directory}/{seen[wanted]}") == wanted:
+            return True
+    except OSError:
+        del seen[wanted]
     try:
         names = os.listdir(directory)
     except OSError:
         return False
     for name in reversed(names):  # a socket in question is among the newest descriptors
         try:
-            if os.readlink(f"{directory}/{name}") == wanted:
-                return True
+            link = os.readlink(f"{directory}/{name}")
         except OSError:
             continue
+        seen[link] = name
+        if link == wanted:
+            return True
     return False
-
-
-def _read(path: str, size: int) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        parts = [os.read(descriptor, size)]
-        while parts[-1] and (left := size - sum(map(len, parts))) > 0:  # /proc answers at most a page or so at a time
-            parts.append(os.read(descriptor, left))
-        return b"".join(parts)
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ebbgate.policy.model import Entry, HostPattern
+from ebbgate.policy.model import METHODS, Entry, HostPattern
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Protocol, RuleRef
 from ebbgate.policy.suffixes import public_suffix_list
@@ -25,21 +25,6 @@ ENTRY_KEYS = {
     "reason": "for whoever reads it",
 }
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
-METHODS = (
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "PROPFIND",
-    "REPORT",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-)
 # Suffixes below which anybody can have a name, but which are on no public suffix list.
 SHARED_PLATFORMS = frozenset(
     {"amazonaws.com", "azure.com", "windows.net", "cloudapp.net", "googleapis.com", "googleusercontent.com",

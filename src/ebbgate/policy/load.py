@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ebbgate.errors import PolicyError
 from ebbgate.policy.entries import Reader, describe, entries, option_entry, own_credentials
-from ebbgate.policy.model import Entry, HostPattern, Policy, SecretBinding, index
+from ebbgate.policy.model import PRESET, Entry, HostPattern, Policy, SecretBinding, index
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import RuleRef
 from ebbgate.policy.presets import preset, preset_names
@@ -112,7 +112,7 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
     names = tuple(dict.fromkeys(draft.use))
     for name in names:
         draft.allow += preset(name).entries
-    sources = (*draft.sources, *(f"preset {name}" for name in names))
+    sources = (*draft.sources, *(f"{PRESET}{name}" for name in names))
     chosen = mode or draft.mode or "enforce"
     allow, deny = tuple(draft.allow), tuple(draft.deny)
     text = "\n".join(

@@ -7,6 +7,23 @@ from dataclasses import dataclass, field
 
 from ebbgate.policy.observation import Protocol, RuleRef
 
+PRESET = "preset "  # before a preset's name, where rules say whence they are
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "REPORT",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
@@ -42,6 +59,11 @@ class Entry:
     reason: str = ""
     own_credentials: bool | None = None
     ref: RuleRef = RuleRef("", 0, 0, "")
+
+    @property
+    def is_of_preset(self) -> bool:
+        """Whether it came with a preset."""
+        return self.ref.source.startswith(PRESET)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from ebbgate.report.suggested import suggest
 MAX_PROGRAMS = 8  # named for one destination
 MAX_NOTICES = 200
 MAX_FOREIGN = 100
+MAX_LISTED = 5000  # destinations, and kinds of quiet denials, named one by one; the rest is one entry with their sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class Foreign:
 class RunReport:
     """One run. rotations: what to do about secrets on their way out. foreign: credentials that are none of the job's.
 
-    suggested: a policy learned from it, in audit mode. quiet: denials that ask nobody to act, by text.
+    suggested: a policy learned from it, in audit mode. quiet: denials that ask nobody to act, by text. left_out: incidents,
+    destinations and others that ``report.json`` has no room for.
     """
 
     verdict: Verdict
@@ -105,6 +107,7 @@ class RunReport:
     notices: tuple[Notice, ...] = ()
     rotations: tuple[Rotation, ...] = ()
     foreign: tuple[Foreign, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(slots=True)
@@ -121,6 +124,9 @@ class _Reached:
     steps: dict[str, None] = field(default_factory=dict)
     containers: dict[Container, None] = field(default_factory=dict)
     parties: dict[str, None] = field(default_factory=dict)
+
+
+_SUMS = ("exchanges", "bytes_out", "bytes_in", "failed")  # the first fields of ``_Reached``
 
 
 def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
@@ -163,6 +169,12 @@ def _destinations(events: list[Event]) -> list[Destination]:
     for event in events:
         if isinstance(event, Exchange) and (event.bytes_out or event.bytes_in) and not (event.blocked and not event.bytes_out):
             _count(reached.setdefault((event.host or event.address, event.port, event.protocol), _Reached()), event)
+    listed = sorted(reached.items(), key=lambda item: -item[1].bytes_out)
+    if len(listed) > MAX_LISTED:
+        rest = [one for _key, one in listed[MAX_LISTED:]]
+        together = _Reached(*(sum(getattr(one, name) for one in rest) for name in _SUMS))
+        together.uninspected = {reason: None for one in rest for reason in one.uninspected}
+        listed[MAX_LISTED:] = [((f"{len(rest)} more destinations", 0, "any"), together)]
     return [
         Destination(
             *key,
@@ -179,7 +191,7 @@ def _destinations(events: list[Event]) -> list[Destination]:
             ", ".join(one.parties),
             tuple(one.containers)[:MAX_PROGRAMS],
         )
-        for key, one in sorted(reached.items(), key=lambda item: -item[1].bytes_out)
+        for key, one in listed
     ]
 
 
@@ -239,4 +251,7 @@ def _quiet(events: list[Event]) -> list[tuple[str, int]]:
             protocol = "dns" if isinstance(event, DnsQuestion) else event.protocol
             text = f"{protocol} {name} ({event.decision.reason})" + (f", by the {event.origin.party}" if elsewhere else "")
             found[text] = found.get(text, 0) + (event.count if isinstance(event, Packet) else 1)
+    if len(found) > MAX_LISTED:
+        rest = list(found)[MAX_LISTED:]
+        found[f"{len(rest)} more kinds"] = sum(found.pop(text) for text in rest)
     return sorted(found.items())

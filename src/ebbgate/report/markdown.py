@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ebbgate.events.incidents import Incident, Kind
 from ebbgate.events.publish import printable
+from ebbgate.events.types import Concern
 from ebbgate.events.verdict import Verdict
 from ebbgate.report.advice import advice
 from ebbgate.report.interface import Destination, RunReport
@@ -168,6 +169,9 @@ def _quiet(report: RunReport) -> Iterable[str]:
 
 
 def _notices(report: RunReport) -> Iterable[str]:
+    for one in report.notices:
+        if one.concern == Concern.NAME:
+            yield f"⚠️ {code(one.what, 400)}"
     if report.notices:
         lines = [f"- {code(one.what, 400)}" for one in report.notices[:MAX_ROWS]]
         yield _folded(f"{len(report.notices)} things to know", "\n".join(lines))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ebbgate.secrets import views
+from ebbgate.secrets import decode, views
 from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
 from ebbgate.secrets.compiled import Compiled
 from ebbgate.secrets.finding import Carrier, Finding, Place
@@ -63,7 +63,7 @@ class Scanner:
         found += [self._finding(compiled, hit, place, (), hit.start) for hit in compiled.xored(data)]
         found += [self._finding(compiled, hit, place, (), -1) for hit in compiled.stripped(data)]
         budget = views.new_budget(len(data))
-        for view in views.views(data, content_encoding, budget):
+        for view in decode.views(data, content_encoding, budget):
             found += self.in_view(compiled, view, place)
         return ScanResult(tuple(_distinct(found)), budget.uninspected, len(data))
 
@@ -148,7 +148,7 @@ def _replaced_token(compiled: Compiled, match: re.Match[bytes]) -> bytes:
 
 def _whole(compiled: Compiled, data: bytes) -> set[str]:
     found = _owners(compiled, data)
-    for view in views.views(data, "", views.new_budget(len(data))):
+    for view in decode.views(data, "", views.new_budget(len(data))):
         found |= _owners(compiled, view.data)
     return {compiled.secrets[owner].name for owner in found}
 

@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ebbgate.secrets import inflate, views
+from ebbgate.secrets import decode, inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Hit, first_of_each
 from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, unreadable, zip_member
 from ebbgate.secrets.finding import Finding, Place
@@ -169,7 +169,7 @@ class Reader:
     def _decode_text(self, window: bytes, start: int) -> None:
         common = self._common
         budget = views.new_budget(len(window))
-        for view in views.views_of_part(window, budget):
+        for view in decode.views_of_part(window, budget):
             for finding in common.scanner.in_view(common.scanner.compiled, view, common.place, start):
                 offset = self._origin if self._encodings else finding.offset
                 common.report(replace(finding, encodings=(*self._encodings, *finding.encodings), offset=offset))

@@ -22,6 +22,7 @@ from ebbgate.host import (
     nftables,
     runner_identity,
     runner_platform,
+    sudo_environment,
     system_trust,
     trust,
 )
@@ -35,6 +36,8 @@ from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden import proof
 from ebbgate.warden.control import SOCKET, ControlServer
+from ebbgate.warden.detached import BEGAN, ENVIRONMENT
+from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job import JobGuard
 from ebbgate.warden.job_gate import JobGate
@@ -42,12 +45,11 @@ from ebbgate.warden.job_monitor import Guarding, JobMonitor
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 ARMING_SECONDS = 45.0  # for any one step; on an idle machine the whole takes about one second
 MAX_EARLY = 50  # connections from before that are told one by one
-EVENTS, BUNDLE, JAVA, CA = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem"
+EVENTS, BUNDLE, JAVA, CA, SUDO = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem", "sudo.env"
 _KEPT = ("sudo.kept", "containers.kept", "ports.kept", "core-pattern.kept")  # what locks put back when they are undone
-FILES = (EVENTS, BUNDLE, JAVA, CA, SOCKET, *_KEPT)
+FILES = (EVENTS, BUNDLE, JAVA, CA, SUDO, SOCKET, *_KEPT)
 
 
 class Arming:
@@ -105,13 +107,14 @@ class Arming:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         journal = Journal(os.fdopen(os.open(self._state / EVENTS, flags, 0o600), "w", encoding="utf-8"))
         guard = self.guard = JobGuard(request, journal, Scanner(request.secrets, salt=request.salt), self._selector)
+        guard.began = BEGAN
         guard.on_stop = self.undo
         journal.append(request.started)
         for text in request.warnings:
             journal.append(Notice(Concern.ORDER, text, Origin(), time.time()))
         guard.enclosure.open()
         self._authority = new_authority(f"Ebbgate job {secrets.token_hex(4)}")
-        self._uid = runner_platform.free_uid(self._target.root, self._target.proc)
+        self._uid = GateProcess.begun_uid() or runner_platform.free_uid(self._target.root, self._target.proc)
         self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}" if "cgroup" not in facts.missing else "")
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
         guard.gate.start(self._configuration(), guard.enclosure.gate_sockets)
@@ -168,7 +171,13 @@ class Arming:
         self._trusted = True
         system_trust.install(certificate, root=self._target.root, at_once=True)
         self._until(lambda: guard.gate is not None and guard.gate.serving, "the gate did not start")
-        return trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        environment = trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        if not self._request.locks.remove_sudo:
+            why_not = sudo_environment.install(environment, self._state / SUDO, root=self._target.root)
+            if why_not:
+                what = f"what sudo starts is not told of the guard's authority, and may refuse its certificates: {why_not}"
+                guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))
+        return environment
 
     def _close(self, guard: JobGuard) -> None:
         """Lay the rules: from here on nothing leaves but through the gate."""
@@ -277,10 +286,13 @@ class Arming:
         return Guarding(self._uid, group, lambda: guard.gate.pid if guard.gate is not None else 0, guard.must_fail)
 
     def _until(self, done: Callable[[], bool], title: str) -> None:
-        """Serve until something has happened. IntegrityError when it does not."""
+        """Serve until something has happened. IntegrityError when it does not, PlatformError when it cannot be recorded."""
         deadline = time.monotonic() + ARMING_SECONDS
-        if self.guard is not None:
-            self.guard.loop(lambda: done() or time.monotonic() > deadline)
+        guard = self.guard
+        if guard is not None:
+            guard.loop(lambda: guard.journal.failed or done() or time.monotonic() > deadline)
+            if guard.journal.failed:
+                raise PlatformError("the record cannot be written", str(self._state), "see whether the disk is full")
         if not done():
             raise IntegrityError(title, f"within {ARMING_SECONDS:.0f} s", "")
 
@@ -307,6 +319,7 @@ class Arming:
 
     def _remove_trust(self) -> None:
         if self._trusted:
+            sudo_environment.remove(root=self._target.root)
             system_trust.remove(root=self._target.root, at_once=True)
 
 

@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any  # messages of host.channel
 
@@ -20,8 +21,11 @@ from ebbgate.errors import EbbgateError, IntegrityError
 from ebbgate.host import channel
 
 SOCKET = "control.sock"
-MAX_CLIENTS = 32  # at once; more are turned away
+MAX_CLIENTS = 256  # at once; for a new one another has to go, see ``_make_room``
+BACKLOG = 1024  # of those that nobody has accepted yet: a full one turns askers away at once
+MAX_ACCEPTED = 64  # in one go, so that other descriptors get their turn
 MAX_REQUEST = 4096  # bytes
+RETRY_SECONDS = 0.2  # until a client that was turned away asks again
 CLIENT_SECONDS = 10.0  # after which a client that says nothing, or takes nothing, is forgotten
 _CREDENTIALS = struct.Struct("=iii")
 
@@ -35,7 +39,8 @@ class Client:
     since: float
     receiver: channel.Receiver = field(default_factory=channel.Receiver)
     received: int = 0
-    answer: bytes = b""
+    has_asked: bool = False
+    answer: bytes | memoryview = b""
 
     def fileno(self) -> int:
         """For selectors."""
@@ -47,13 +52,13 @@ class ControlServer:
 
     def __init__(self, state: Path, selector: selectors.BaseSelector, handle: Callable[[dict[str, Any], Client], None]) -> None:
         self._selector, self._handle = selector, handle
-        self._clients: set[Client] = set()
+        self._clients: dict[Client, None] = {}  # in order of coming
         self._path = state / SOCKET
         self._path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._listener.bind(str(self._path))
         os.chmod(self._path, 0o666)  # noqa: S103 - reading is for everybody; what may be asked depends on the peer
-        self._listener.listen(MAX_CLIENTS)
+        self._listener.listen(BACKLOG)
         self._listener.setblocking(False)
         self._inode = os.stat(self._path).st_ino
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
@@ -67,18 +72,23 @@ class ControlServer:
         return found.st_ino == self._inode and found.st_uid == os.geteuid()
 
     def _accept(self) -> None:
-        try:
-            connection, _address = self._listener.accept()
-        except OSError:
-            return
+        for _ in range(MAX_ACCEPTED):
+            try:
+                connection, _address = self._listener.accept()
+            except OSError:
+                return
+            connection.setblocking(False)
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            client = Client(connection, _CREDENTIALS.unpack(raw)[1], time.monotonic())
+            self._make_room()
+            self._clients[client] = None
+            self._selector.register(client, selectors.EVENT_READ, partial(self._receive, client))
+            self._receive(client)  # who asks at once, as honest ones do, has asked before others come
+
+    def _make_room(self) -> None:
+        """Who says nothing, or does not take the answer, must not keep others from asking. Root goes last."""
         if len(self._clients) >= MAX_CLIENTS:
-            connection.close()
-            return
-        connection.setblocking(False)
-        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        client = Client(connection, _CREDENTIALS.unpack(raw)[1], time.monotonic())
-        self._clients.add(client)
-        self._selector.register(client, selectors.EVENT_READ, lambda: self._receive(client))
+            self._drop(min(self._clients, key=lambda one: (one.uid == 0, one.has_asked, not one.answer)))
 
     def _receive(self, client: Client) -> None:
         try:
@@ -89,6 +99,7 @@ class ControlServer:
                 return
             for body in client.receiver.feed(data):
                 self._selector.unregister(client)
+                client.has_asked = True
                 self._handle(channel.parse(body), client)
                 return
         except BlockingIOError:
@@ -96,11 +107,11 @@ class ControlServer:
         except (OSError, EbbgateError):
             self._drop(client)
 
-    def reply(self, client: Client, message: dict[str, Any]) -> None:
-        """Answer, without waiting for the client to take it."""
+    def reply(self, client: Client, message: dict[str, Any] | bytes) -> None:
+        """Answer, without waiting for the client to take it. bytes: a message that is encoded already, for several clients."""
         if client not in self._clients:
             return
-        client.answer = channel.encode(message)
+        client.answer = memoryview(message if isinstance(message, bytes) else channel.encode(message))
         client.since = time.monotonic()
         self._selector.register(client, selectors.EVENT_WRITE, lambda: self._send(client))
 
@@ -120,7 +131,7 @@ class ControlServer:
         except (KeyError, ValueError):
             pass
         client.connection.close()
-        self._clients.discard(client)
+        self._clients.pop(client, None)
 
     def is_answering(self) -> bool:
         """Whether a client has not taken its answer yet."""
@@ -131,6 +142,14 @@ class ControlServer:
         for client in [one for one in self._clients if time.monotonic() - one.since > CLIENT_SECONDS]:
             self._drop(client)
 
+    def part_with(self, client: Client, message: dict[str, Any]) -> None:
+        """The last answer: nobody else is listened to any more."""
+        for other in self._clients.keys() - {client}:
+            self._drop(other)
+        self._selector.unregister(self._listener)
+        self._listener.close()
+        self.reply(client, message)
+
     def close(self) -> None:
         """End the server and take its path away."""
         for client in list(self._clients):
@@ -140,11 +159,38 @@ class ControlServer:
         self._path.unlink(missing_ok=True)
 
 
+def warden_of(state: Path) -> int:
+    """Pid of the warden that listens, even if it does not answer; 0 when there is none, or it is not root's."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        try:
+            connection.connect(str(state / SOCKET))
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return 0
+        pid, uid, _group = _CREDENTIALS.unpack(raw)
+        return int(pid) if uid == 0 else 0
+
+
+class _TurnedAway(Exception):
+    """Too many others ask at this moment."""
+
+
 def ask(state: Path, request: dict[str, Any], *, timeout: float) -> dict[str, Any]:
     """Ask the warden. timeout: seconds for the whole. IntegrityError when nobody, or somebody who is not root, answers."""
     deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return _ask_once(state, request, deadline)
+        except _TurnedAway:
+            if time.monotonic() + RETRY_SECONDS > deadline:
+                raise IntegrityError("the guard does not answer", "too many others ask it", "nothing leaves any more") from None
+            time.sleep(RETRY_SECONDS)
+
+
+def _ask_once(state: Path, request: dict[str, Any], deadline: float) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+        connection.settimeout(max(0.1, deadline - time.monotonic()))
         try:
             connection.connect(str(state / SOCKET))
             raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
@@ -155,10 +201,12 @@ def ask(state: Path, request: dict[str, Any], *, timeout: float) -> dict[str, An
             connection.sendall(channel.encode(request))
             connection.settimeout(max(0.1, deadline - time.monotonic()))
             answer = channel.receive(connection)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            raise _TurnedAway from None
         except OSError as problem:
             raise IntegrityError(
                 "the guard does not answer", f"{state / SOCKET}: {problem.strerror or problem}", "nothing leaves any more"
             ) from None
     if answer is None:
-        raise IntegrityError("the guard does not answer", "it closed the connection", "nothing leaves any more")
+        raise _TurnedAway
     return answer

@@ -1,116 +1,69 @@
-"""The warden as a daemon, detached from whoever starts it.
-
-::
-
-    ebbgate start ──fork──▶ (setsid) ──fork──▶ warden
-         ◀──────────── one JSON line: armed, or why not ────┘
-
-It belongs to nobody's session and has an environment of its own, so that the CI runner's clean-up at the job's end, which
-looks for the runner's mark in environments, passes it over.
-"""
+"""The warden as a daemon: armed by ``start``, alive in ``serve``; see ``detached`` for how it came to be one."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import json
 import os
-import resource
 import signal
 import subprocess
+import time
 from pathlib import Path
-from typing import Any, Never  # Any: the answer's JSON
+from typing import Any  # the answer's JSON
 
-from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
-from ebbgate.host import kernel, nftables, system_trust
-from ebbgate.warden.arming import ENVIRONMENT, Arming, remove_state
+from ebbgate.errors import EbbgateError, IntegrityError
+from ebbgate.host import nftables, processes, sudo_environment, system_trust
+from ebbgate.warden.arming import Arming, remove_state
+from ebbgate.warden.control import warden_of
+from ebbgate.warden.detached import DEADLY
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
-PRIORITY = -10  # before the job's own processes: who is asked about may be gone a moment later
-# Signals that would end it and can be kept out. Who sends one is recorded; nobody of the machine's has a reason to.
-DEADLY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+END_SECONDS = 5.0  # that a killed warden may take to be gone
+_begun: list[Arming] = []  # at most one: this process serves one machine
 
 
 def start(request: JobRequest) -> dict[str, Any]:
-    """Start the warden and wait until it is armed: the answer for the action. Raises what made it fail."""
-    reading, writing = os.pipe()
-    if os.fork() == 0:
-        os.close(reading)
-        os.setsid()
-        if os.fork():
-            os._exit(0)
-        _become_daemon(writing)
-        _serve(request, writing)
-    os.close(writing)
-    os.wait()
-    with os.fdopen(reading) as answers:
-        text = answers.readline()
-    if not text:
-        raise IntegrityError("the warden ended before it was armed", "", "nothing was armed")
-    answer: dict[str, Any] = json.loads(text)
-    problem = answer.get("problem")
-    if problem:
-        kinds = {"PlatformError": PlatformError, "IntegrityError": IntegrityError}
-        raise kinds.get(problem["kind"], IntegrityError)(problem["title"], problem["cause"], problem["next_step"])
-    return answer
-
-
-def _become_daemon(keep: int) -> None:
-    os.chdir("/")
-    os.umask(0o022)
-    os.environ.clear()
-    os.environ.update(ENVIRONMENT)
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        if number != keep:
-            os.dup2(null, number)
-    os.closerange(3, keep)
-    os.closerange(keep + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] if keep < 1000 else keep + 1000)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, DEADLY)
-    kernel.forbid_inspection()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    """Arm: the answer for the action. Raises what made it fail; the machine may be closed by then, so ``serve`` follows."""
+    _begun.append(Arming(request))
     try:
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-        Path("/proc/self/oom_score_adj").write_text("-1000")
-    except OSError:
-        return  # allowed to root outside of containers only; the guard is then as mortal as others
+        return _begun[0].arm()
+    except EbbgateError:
+        raise
+    except BaseException as problem:
+        where = f"{type(problem).__name__} at {place_of(problem)}"
+        raise IntegrityError("the guard could not be armed", where, "report this") from None
 
 
-def _serve(request: JobRequest, answers: int) -> Never:
-    """The daemon's life. Never returns."""
-    arming = Arming(request)
-    answer: dict[str, Any]
-    try:
-        try:
-            answer = arming.arm()
-        except BaseException as problem:
-            answer = {"problem": _told(problem)}
-        os.write(answers, json.dumps(answer).encode() + b"\n")
-        os.close(answers)
-        guard = arming.guard
-        if guard is not None and arming.is_closed:
-            gc.collect()
-            gc.freeze()
-            guard.listen_for_signals(DEADLY)
-            guard.loop(lambda: guard.stopped and not guard.is_answering())
-    finally:
-        os._exit(0)
+def serve() -> None:
+    """The daemon's life, until root says stop; none where nothing was closed."""
+    guard = _begun[0].guard if _begun and _begun[0].is_closed else None
+    if guard is not None:
+        gc.collect()
+        gc.freeze()
+        guard.listen_for_signals(DEADLY)
+        guard.loop(lambda: guard.stopped and not guard.is_answering())
 
 
-def _told(problem: BaseException) -> dict[str, str]:
-    if isinstance(problem, EbbgateError):
-        kind = "PlatformError" if isinstance(problem, PlatformError) else "IntegrityError"
-        return {"kind": kind, "title": problem.title, "cause": problem.cause, "next_step": problem.next_step}
-    where = f"{type(problem).__name__} at {place_of(problem)}"
-    return {"kind": "IntegrityError", "title": "the guard could not be armed", "cause": where, "next_step": "report this"}
+def _await_end(pid: int) -> None:
+    """An owned table is nobody's as soon as its owner has ended."""
+    deadline = time.monotonic() + END_SECONDS
+    while time.monotonic() < deadline and processes.threads(pid):
+        time.sleep(0.02)
 
 
 def stop_dead(state: Path, nft: str) -> None:
-    """Take away what a warden that is gone has left: its table, which is nobody's now, and its files."""
+    """Take away what a warden has left that is gone, or hangs: its tables, which are nobody's then, and its files."""
+    hung = warden_of(state)
+    if hung:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(hung, signal.SIGKILL)
+        _await_end(hung)
     for family in ("inet", "netdev"):
-        subprocess.run([nft, "delete", "table", family, nftables.TABLE], capture_output=True, timeout=20, check=False)  # noqa: S603
+        for table in (nftables.TABLE, nftables.CLOSED):
+            subprocess.run([nft, "delete", "table", family, table], capture_output=True, timeout=20, check=False)  # noqa: S603
+    sudo_environment.remove()
     system_trust.remove(at_once=True)
     remove_state(state)
+    if nftables.current(nft=nft):
+        raise IntegrityError("the guard's rules could not be taken away", "their owner still runs", "restart this machine")

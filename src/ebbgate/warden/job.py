@@ -17,6 +17,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.job import JobEnclosure
@@ -25,9 +26,9 @@ from ebbgate.events.codec import from_json, to_json
 from ebbgate.events.incidents import incidents
 from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
-from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
+from ebbgate.events.types import Armed, Concern, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
 from ebbgate.events.verdict import verdict
-from ebbgate.host import kernel, links, netlink
+from ebbgate.host import channel, kernel, links, netlink
 from ebbgate.host.lockdown import Lock
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.shapes import masked
@@ -43,9 +44,18 @@ from ebbgate.warden.run import MAX_PUBLISHED, place_of
 
 TICK = 1.0  # seconds
 FLUSH_SECONDS = 5.0  # that a question for the verdict waits for the gate's last records
-MAX_WAITING = 16  # such questions at once
+STATUS_SHARE = 20  # what status says of the journal may be so many times as old as finding it out takes
 LOCK_INTERVAL = 60.0  # seconds between two trials of the locks while nobody asks
 LOCK_SECONDS = 3.0  # between two trials although somebody asks
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Who waits for the verdict: until the gate has answered the flush with this number, or, monotonic, for so long."""
+
+    number: int
+    client: Client
+    deadline: float
 
 
 class JobGuard:
@@ -63,11 +73,16 @@ class JobGuard:
         self.locks: Sequence[Lock] = ()
         self._locks_tried = 0.0
         self.flushed = 0
+        self._names_known = False
         self.began = time.monotonic()
         self.on_stop: Callable[[], None] = lambda: None
         self._packets = Packets()
-        self._waiting: dict[int, tuple[Client, float]] = {}
+        self._waiting: list[_Waiting] = []
+        self._concluded: tuple[tuple[object, ...], bytes] | None = None
+        self._summed_up = ("", 0)
+        self._summed_up_until = 0.0
         self._number = 0
+        self._flushed_by = 0.0  # a gate that has not answered by then is not waited for
         self._ticked = 0.0
 
     # --- the loop -------------------------------------------------------------------------------------------------
@@ -77,6 +92,8 @@ class JobGuard:
         while not until():
             for key, _mask in self.selector.select(timeout=TICK / 2):
                 self.guarded("serve", key.data)
+                if self.journal.failed:
+                    self._close()
             if time.monotonic() - self._ticked >= TICK:
                 self._ticked = time.monotonic()
                 self.guarded("tick", self._tick)
@@ -87,6 +104,11 @@ class JobGuard:
             action()
         except Exception as problem:
             self.journal.append(Defect("JobGuard", operation, type(problem).__name__, place_of(problem), time.time()))
+
+    def _close(self) -> None:
+        """What cannot be written down must not leave: the gate ends for good. What is in memory still makes the verdict."""
+        if self.gate is not None:
+            self.gate.finish()
 
     def watch(self) -> None:
         """Listen to what the enclosure tells."""
@@ -111,9 +133,8 @@ class JobGuard:
             self.gate.tick()
         if self.control is not None:
             self.control.expire()
-        for number, (_client, deadline) in list(self._waiting.items()):
-            if time.monotonic() > deadline:
-                self._conclude(number, complete=False)
+        if any(time.monotonic() > one.deadline for one in self._waiting):
+            self._conclude(max(one.number for one in self._waiting if time.monotonic() > one.deadline), complete=False)
         if self.monitor is not None:
             self.monitor.tick()
         if self.armed_at and self.integrity is not None:
@@ -141,6 +162,13 @@ class JobGuard:
                 self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
             self.flushed = int(message["id"])
             self._conclude(self.flushed, complete=True)
+            if self._waiting:
+                self.flush()
+        elif kind == "finished" and self.gate is not None:
+            self.gate.end()
+            self._conclude(self._number + 1, complete=False)
+        elif kind == "named":
+            self._names_known = True
         else:
             raise IntegrityError("the gate sent something unexpected")
 
@@ -226,20 +254,25 @@ class JobGuard:
         kind = request.get("type")
         if kind == "status":
             self.control.reply(client, self.status())
-        elif kind == "verdict" and len(self._waiting) < MAX_WAITING:
+        elif kind == "verdict":
             self._flush_packets()
             self.check_locks()
-            self._waiting[self.flush()] = (client, time.monotonic() + FLUSH_SECONDS)
+            idle = self.flushed == self._number or time.monotonic() > self._flushed_by
+            number = self.flush() if idle else self._number + 1  # one at a time, so that many askers do not fill the channel
+            self._waiting.append(_Waiting(number, client, time.monotonic() + FLUSH_SECONDS))
+            if self.gate is None or not self.gate.pid:
+                self._conclude(number, complete=False)  # nobody is there to wait for
         elif kind == "stop" and client.uid == 0:
             self.on_stop()
-            self.control.reply(client, {"type": "stopped"})
+            self.control.part_with(client, {"type": "stopped"})
             self.stopped = True
         else:
-            self.control.reply(client, {"type": "refused", "why": "only root may" if kind == "stop" else "unknown or too many"})
+            self.control.reply(client, {"type": "refused", "why": "only root may" if kind == "stop" else "unknown"})
 
     def flush(self) -> int:
         """Ask the gate for every record that is ready; the number that ``flushed`` will have when they are here."""
         self._number += 1
+        self._flushed_by = time.monotonic() + FLUSH_SECONDS
         if self.gate is not None:
             self.gate.send({"type": "flush", "id": self._number})
         return self._number
@@ -249,15 +282,26 @@ class JobGuard:
         return self.control is not None and self.control.is_answering()
 
     def _conclude(self, number: int, *, complete: bool) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is None or self.control is None:
+        """Answer all who asked until then, with the same words."""
+        ready = [one for one in self._waiting if one.number <= number]
+        self._waiting = [one for one in self._waiting if one.number > number]
+        if self.control is None or not ready:
             return
+        answer = self._conclusion(complete=complete)
+        for one in ready:
+            self.control.reply(one.client, answer)
+
+    def _conclusion(self, *, complete: bool) -> bytes:
+        """It takes a moment with a long journal, so it is made anew only when something has happened."""
         uninspected, dropped = self.gate.totals() if self.gate is not None else (0, 0)
         dropped += self._packets.lost
-        answer = conclusion(
-            self.request, self.journal.events, self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
-        )
-        self.control.reply(waiting[0], answer)
+        key = self.journal.position, complete, uninspected, dropped
+        if self._concluded is None or self._concluded[0] != key:
+            answer = conclusion(
+                self.request, self.journal.events, self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
+            )
+            self._concluded = key, channel.encode(answer)
+        return self._concluded[1]
 
     def seconds(self) -> float:
         """Since it was armed."""
@@ -266,18 +310,24 @@ class JobGuard:
     def status(self) -> dict[str, Any]:
         """How things stand, in plain values."""
         events = self.journal.events
+        if (began := time.monotonic()) >= self._summed_up_until:
+            found = verdict([*events, *ending(0.0, complete=True, uninspected=0, dropped=0)])
+            self._summed_up = str(found), len(incidents(events))
+            self._summed_up_until = began + STATUS_SHARE * (time.monotonic() - began)
         return {
             "type": "status",
             "armed": bool(self.armed_at),
             "mode": self.request.policy.mode,
             "seconds": self.seconds(),
-            "verdict_so_far": str(verdict([*events, *ending(0.0, complete=True, uninspected=0, dropped=0)])),
-            "incidents": len(incidents(events)),
+            "verdict_so_far": self._summed_up[0],
+            "incidents": self._summed_up[1],
             "events": len(events),
             "warden": os.getpid(),
             "gate": self.gate.pid if self.gate is not None else 0,
             "gate_restarts": self.gate.restarts if self.gate is not None else 0,
             "open_connections": self.gate.counts.get("open", 0) if self.gate is not None else 0,
+            "names_known": self._names_known,
+            "warnings": [one.what for one in events if isinstance(one, Notice) and one.concern == Concern.NAME],
         }
 
     def check_locks(self) -> None:
@@ -301,6 +351,8 @@ class JobGuard:
         self._from_packets()
         self.armed_at = self._locks_tried = time.monotonic()
         self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
+        if self.gate is not None:
+            self.gate.send({"type": "names"})  # what it finds comes whenever it does
 
 
 def _is_proof(event: Event) -> bool:

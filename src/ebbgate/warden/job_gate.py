@@ -5,7 +5,6 @@ While there is no gate the redirect leads to sockets on which nobody accepts: co
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import time
@@ -22,6 +21,7 @@ MAX_RESTARTS = 8  # of one job; a gate that keeps ending is attacked or broken, 
 PING_SECONDS = 5.0
 SILENCE_SECONDS = 20.0  # without an answer a gate is taken for hung
 START_SECONDS = 30.0
+FINISH_SECONDS = 8.0  # that a gate may take to send its last records
 SEND_SECONDS = 3.0  # that the warden waits for a gate to take a message; everything else waits meanwhile
 
 
@@ -43,6 +43,7 @@ class JobGate:
         self._sockets: Mapping[str, socket.socket] = {}
         self._process: GateProcess | None = None
         self._heard = self._asked = self._started = 0.0
+        self._finish_by = 0.0
         self._lost_at: float | None = None
         self.restarts = 0
         self.serving = False
@@ -69,21 +70,15 @@ class JobGate:
     def _spawn(self) -> None:
         if self._configuration is None:
             return
-        process = self._process = GateProcess(self._environ, self._become)
+        process = self._process = GateProcess.take(self._environ, self._uid, self._group.join)
         self._selector.register(process, selectors.EVENT_READ, lambda: self._receive(process))
         self._started = self._heard = time.monotonic()
         process.lose_patience(SEND_SECONDS)
         try:
+            self._group.take_in(process.pid)  # one that was begun before there was a group
             process.configure(self._configuration, self._sockets)
-        except IntegrityError as problem:
-            self._lose(problem.cause)
-
-    def _become(self) -> None:
-        """In the child, before the interpreter: into the group, then away with every privilege."""
-        self._group.join()
-        os.setgroups([])
-        os.setresgid(self._uid, self._uid, self._uid)
-        os.setresuid(self._uid, self._uid, self._uid)
+        except (IntegrityError, OSError) as problem:
+            self._lose(problem.cause if isinstance(problem, IntegrityError) else process.how_it_ended())
 
     def send(self, message: dict[str, Any]) -> None:
         """Tell the gate that is there; without one the message is lost, as its receiver is."""
@@ -134,6 +129,9 @@ class JobGate:
         now = time.monotonic()
         if self._process is None:
             return
+        if self._finish_by and now > self._finish_by:
+            self.end()
+            return
         silence = START_SECONDS if not self.serving else SILENCE_SECONDS
         if now - self._heard > silence:
             self._lose("no answer")
@@ -141,9 +139,18 @@ class JobGate:
             self._asked = now
             self.send({"type": "ping"})
 
+    def finish(self) -> None:
+        """Have the gate cut what is open, send its last records and say goodbye. No other will be started."""
+        if self._configuration is not None:
+            self._configuration = None
+            self.serving = False
+            self._finish_by = time.monotonic() + FINISH_SECONDS
+            self.send({"type": "finish", "at_once": True})
+
     def end(self) -> None:
         """End the gate for good."""
         self._configuration = None
+        self.serving = False
         if self._process is not None:
             self._selector.unregister(self._process)
             self._process.kill()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebbgate.events.types import Event, Origin
+from ebbgate.events.types import Concern, Event, Notice, Origin
 from ebbgate.host import processes
 from ebbgate.host.file_events import MODIFIED, WRITTEN
 from ebbgate.host.netlink import RefusedPacket
+from ebbgate.host.process_memory import MAX_HANGS, MemoryReader
 from ebbgate.warden.impostors import Impostors
 from ebbgate.warden.job_attribution import JobAttribution
 from ebbgate.warden.job_request import JobRequest
@@ -48,11 +50,13 @@ class JobMonitor:
         publish: Callable[[str], str],
         tell: Callable[[Event], None],
     ) -> None:
-        self._request, self._tell = request, tell
+        self._request, self._tell, self._publish = request, tell, publish
         self.watches: Watches | None = None
         self.runner = runner_pids(request.runner.pid)
         self.table = ProcessTable(self.runner, publish, units=known_units())
         self.table.ignore(os.getpid())
+        self._memory = MemoryReader(self._hung, self.table.ignore)
+        processes.read_memory = self._memory.read
         self.processes = ProcessMonitor(open_source(_connector(request.target.connector_netns)), self.table, tell)
         self._attribution = JobAttribution(self.processes, diagnostics)
         self._owners = SocketOwners(self.table)
@@ -86,6 +90,13 @@ class JobMonitor:
     def ignore(self, pid: int) -> None:
         """A process of the guard's own."""
         self.table.ignore(pid)
+
+    def _hung(self, pid: int) -> None:
+        """A process' memory does not answer: what it is called is not known, all else is."""
+        more = "; more of them are not told" if self._memory.hangs == MAX_HANGS else ""
+        name = self._publish(processes.exe(pid) or "a process")
+        what = f"{name} (pid {pid}) kept the guard from reading its arguments, on purpose perhaps{more}"
+        self._tell(Notice(Concern.PROCESS, what, Origin(), time.time()))
 
     def tick(self) -> None:
         """About once a second."""

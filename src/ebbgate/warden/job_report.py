@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any  # messages of host.channel
 
 from ebbgate.events.types import CommandEnded, Event, RunEnded
 from ebbgate.events.verdict import Verdict, exit_code, verdict
 from ebbgate.report.annotations import to_annotations
-from ebbgate.report.interface import build_report
+from ebbgate.report.interface import RunReport, build_report
 from ebbgate.report.json_report import to_json
 from ebbgate.report.markdown import to_markdown
 from ebbgate.warden.job_request import JobRequest
+
+MAX_REPORT = 10 << 20  # characters; with all else of the answer, and escaped, it stays below ``host.channel.MAX_MESSAGE``
+_LISTS = ("incidents", "destinations", "quiet", "notices")
+DETAILED = 200  # incidents, the worst, whose process is told with its ancestors
 
 
 def ending(seconds: float, *, complete: bool, uninspected: int, dropped: int) -> tuple[Event, ...]:
@@ -40,13 +45,26 @@ def conclusion(
     found = verdict(known)
     code = code_of(request, found)
     report = build_report(known, code)
+    document = _fitting(report)
     return {
         "type": "verdict",
         "verdict": str(found),
         "exit_code": code,
         "blocked": sum(one.count for one in report.incidents if one.kind == "blocked"),
-        "report": to_json(report),
+        "report": document,
         "summary": to_markdown(report),
         "annotations": to_annotations(report),
         "suggested": report.suggested or "",
     }
+
+
+def _fitting(report: RunReport) -> str:
+    """The report's JSON. A job can make thousands of incidents with the longest of command lines: the least are left out."""
+    rest = tuple(replace(one, origin=replace(one.origin, ancestry=())) for one in report.incidents[DETAILED:])
+    report = replace(report, incidents=report.incidents[:DETAILED] + rest)
+    while len(text := to_json(report)) > MAX_REPORT:
+        halves = {name: getattr(report, name)[: len(getattr(report, name)) // 2] for name in _LISTS}
+        report = replace(
+            report, left_out=report.left_out + sum(len(getattr(report, name)) - len(halves[name]) for name in _LISTS), **halves
+        )
+    return text

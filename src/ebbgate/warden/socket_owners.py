@@ -18,6 +18,8 @@ from ebbgate.warden.process_entry import Entry, Kind
 from ebbgate.warden.process_table import ProcessTable
 
 MAX_CACHED = 1024  # sockets whose owner is remembered
+MANY, MAX_SEEN = 64, 20_000  # descriptors of one process: where they are is remembered between these bounds
+MAX_CROWDED = 32  # such processes
 MAX_NAMESPACES = 64  # with a socket of ours in each; a workload with more gets guesses for the oldest
 ADDRESSES_KNOWN_FOR = 1.0  # seconds; interfaces of containers come and go
 MAX_SCANNED = 20_000  # processes looked at for one socket
@@ -32,24 +34,34 @@ class SocketOwners:
         self._table = table
         self._machine = processes.network_namespace(os.getpid())
         self._cache: OrderedDict[int, tuple[Entry, Entry | None]] = OrderedDict()
+        self._seen: OrderedDict[int, dict[str, str]] = OrderedDict()
         self._sockets: OrderedDict[int, socket.socket] = OrderedDict()
         self._addresses: dict[int, tuple[float, frozenset[str]]] = {}
 
     def owner(self, inode: int) -> Entry | None:
         """Who has the socket with this inode open now; None when nobody has (io_uring can hold one without a descriptor)."""
         known, newest = self._cache.get(inode, (None, None))
-        if known is not None and not known.ended and processes.holds_socket(known.pid, inode):
+        if known is not None and not known.ended and self._holds(known.pid, inode):
             newer = takewhile(
                 lambda one: one is not newest, self._running(job=True)
             )  # a child forked since has inherited it, perhaps
-            found: Entry | None = next((one for one in newer if processes.holds_socket(one.pid, inode)), known)
+            found: Entry | None = next((one for one in newer if self._holds(one.pid, inode)), known)
         else:
             everybody = chain(self._running(job=True), self._running(job=False))
-            found = next((one for one in everybody if processes.holds_socket(one.pid, inode)), None)
+            found = next((one for one in everybody if self._holds(one.pid, inode)), None)
         if found is not None:
             self._cache[inode] = found, next(self._running(job=True), None)
             if len(self._cache) > MAX_CACHED:
                 self._cache.popitem(last=False)
+        return found
+
+    def _holds(self, pid: int, inode: int) -> bool:
+        seen = self._seen.pop(pid, {})
+        found = processes.holds_socket(pid, inode, seen)
+        if MANY < len(seen) < MAX_SEEN:
+            self._seen[pid] = seen
+            if len(self._seen) > MAX_CROWDED:
+                self._seen.popitem(last=False)
         return found
 
     def _running(self, *, job: bool) -> Iterator[Entry]:

@@ -24,6 +24,7 @@ _SOFT_ESCAPES = (
 )
 _BACKSLASH = b"\0\1\0"  # stands for an escaped backslash meanwhile
 _PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
+_PLUS = re.compile(rb"\+")
 _ESCAPED = re.compile(rb"\\")
 _ENTITY = re.compile(rb"&(?:#[0-9xX]|[a-zA-Z]{2,8};)")
 _QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
@@ -42,8 +43,8 @@ def _marked(data: bytes, marks: re.Pattern[bytes]) -> tuple[bytes, bool]:
 def percent(data: bytes, _budget: Budget) -> Iterator[Made]:
     """``%41``, also written over and over, ``%u0041`` and, in forms, ``+`` for a space."""
     once, found = _marked(data, _PERCENT)
-    if b"+" in data and b" " not in data:
-        yield Made(unquote_to_bytes(data.replace(b"+", b" ")))
+    if b"+" in data:
+        yield Made(unquote_to_bytes(_marked(data, _PLUS)[0].replace(b"+", b" ")))
     for _ in range(_MAX_PERCENT if found else 0):
         again = unquote_to_bytes(once)
         if again == once:

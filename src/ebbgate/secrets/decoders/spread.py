@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes
 from ebbgate.secrets.views import Budget, Made
 
 _ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
-_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+")
+_ELEMENT = re.compile(rb"[\"'](\\?[\x20-\x7e])[\"']")
+_ARRAY = re.compile(rb"(?:[\"']\\?[\x20-\x7e][\"'], ?)+(?:[\"']\\?[\x20-\x7e][\"'])?")
 
 
 def _kinds(**alike: bytes) -> bytes:
@@ -21,12 +22,11 @@ def _kinds(**alike: bytes) -> bytes:
 
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), (b"pn" * 12,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), (b"ps" * 12,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
-    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 8, b"qpqs" * 8), _ARRAY),
+    (_kinds(n=b"\n"), (b"pn" * 3,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"ps" * 3,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 2, b"qpqs" * 2, b"qpqssqsqss", b"qpqsqsqs"), _ARRAY),
 )
 _AROUND_WORDS = b" \t\r\"',;\\"
-_SEPARATORS = b" \t\r\n\"',;"
 _AFTER_VALUE = (b",", b"}", b"]", b"")
 # How letters of the blocks "halfwidth and fullwidth forms" and "mathematical alphanumeric symbols" begin, and what is invisible.
 _WIDE = (b"\xef\xbc", b"\xef\xbd", b"\xf0\x9d")
@@ -52,23 +52,27 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
             continue
         found = [match[0] for match in pattern.finditer(data)]
         if pattern is _ARRAY:
-            yield Made(b"\n".join(one.translate(None, _SEPARATORS) for one in found))
+            yield Made(b"\n".join(b"".join(_ELEMENT.findall(one)) for one in found))
         else:
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
 
 
 def _wrapped(data: bytes) -> list[bytes]:
-    """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them."""
+    """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them; with the
+    last word of the line before them, and the first of the line after.
+    """
     blocks: list[bytes] = []
     together: list[bytes] = []
+    before = b""
     for line in (*data.split(b"\n"), b""):
         word = line.strip(_AROUND_WORDS)
         if word and not word.translate(None, _ONE_WORD):
             together.append(word)
             continue
-        if len(together) > 1:
-            blocks.append(b"".join(together))
-        together = []
+        words = word.split()
+        if together:
+            blocks.append(b"".join([before, *together, *words[:1]]))
+        together, before = [], words[-1] if words else b""
     return blocks
 
 

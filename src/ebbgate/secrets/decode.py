@@ -1,0 +1,97 @@
+"""The other ways in which data can be read: decode, then match.
+
+::
+
+    data ──▶ containers ──▶ views          from anywhere in the bytes: gzip, zip, git packs ...
+      └──▶ its text ──▶ runs ──▶ views     what is printable of it, or its longer printable runs: base64, hex, percent ...
+
+Each decoder is one function in one visible table (``decoders``). It is given a view and makes views of it: all runs of one kind
+together, so that a thousand hashes in a document cost one view and not a thousand. Decoding goes on with what came out, to a
+depth and within budgets; whatever is over a budget is said to be uninspected, never silently clean. Budgets count work, not time,
+so that the same data gives the same answer on every machine; the deadline is only for what nobody has thought of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ebbgate.secrets import inflate
+from ebbgate.secrets.decoders import ANYWHERE, CONTAINERS, TEXTS
+from ebbgate.secrets.views import MAX_BYTES, MAX_DEPTH, Budget, Decoder, View, text_of
+
+
+def views(data: bytes, content_encoding: str, budget: Budget) -> Iterator[View]:
+    """All readings of data but the plain one, breadth first. The codings it was announced to be in are undone first."""
+    root = View(data)
+    start = _undo_codings(root, content_encoding, budget)
+    if start is None:
+        return
+    if start is not root:
+        yield start
+    # What is not what it was said to be is read as it is, too.
+    yield from _onward([start, root] if start is not root and budget.notes else [start], budget)
+
+
+def views_of_part(data: bytes, budget: Budget) -> Iterator[View]:
+    """The same of a part of a stream, whose containers are opened by who reads the stream from its beginning."""
+    yield from _onward([View(data)], budget, in_stream=True)
+
+
+def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> Iterator[View]:
+    seen = {hash(view.data) for view in waiting}
+    while waiting:
+        current = waiting.pop(0)
+        for view in _decoded(current, budget, containers=current.parent is not None or not in_stream):
+            mark = hash(view.data)
+            if mark in seen:
+                continue
+            seen.add(mark)
+            if not budget.take(len(view.data)):
+                return
+            yield view
+            if view.depth < MAX_DEPTH and view.encodings[-1:] != ("values",):
+                waiting.append(view)
+
+
+def _undo_codings(view: View, header: str, budget: Budget) -> View | None:
+    for coding in inflate.codings(header):
+        machine = inflate.inflater(coding, limit=MAX_BYTES)
+        if machine is None:
+            budget.notes.append(f"unknown content-encoding {coding[:20]}")
+            return view
+        try:
+            view = View(machine.feed(view.data), (*view.encodings, coding), view)
+        except inflate.BoundReached:
+            budget.notes.append("decode budget")
+            return view
+        except inflate.Malformed:
+            budget.notes.append(inflate.malformed(coding))
+            return view
+        if not budget.take(len(view.data)):
+            return None
+    return view
+
+
+def _decoded(view: View, budget: Budget, *, containers: bool) -> Iterator[View]:
+    if containers:
+        yield from _each(CONTAINERS, view, budget)
+    yield from _each(ANYWHERE, view, budget)
+    text = text_of(view)
+    if text is not None and not budget.spent:
+        if text is not view:
+            yield text
+        yield from _each(TEXTS, text, budget)
+
+
+def _each(table: Sequence[tuple[str, Decoder]], view: View, budget: Budget) -> Iterator[View]:
+    for name, decoder in table:
+        try:
+            for made in decoder(view.data, budget):
+                if made.data and made.data != view.data:
+                    yield View(made.data, (*view.encodings, made.name or name), view, made.starts, made.origins)
+                if budget.spent:
+                    return
+        except inflate.BoundReached:
+            budget.notes.append("decode budget")
+        except Exception:
+            budget.notes.append(f"{name} decoder failed")
