@@ -46,7 +46,9 @@ class Request:
 
 
 class HttpServer:
-    """HTTP/1.1, plain or TLS. Paths: ``/bytes/N`` answers with N bytes; anything else says what was asked."""
+    """HTTP/1.1, plain or TLS. Paths: ``/bytes/N`` answers with N bytes; ``/redirect/HOST/PATH`` sends there with 307, so that
+    method and body go along; anything else says what was asked.
+    """
 
     def __init__(self, name: str, connections: list[Connection]) -> None:
         self.name, self.connections = name, connections
@@ -145,6 +147,11 @@ class HttpServer:
             for start in range(0, count, 1 << 20):
                 writer.write(block[: min(1 << 20, count - start)])
                 await writer.drain()
+            return
+        if request.path.startswith("/redirect/"):
+            target = request.path.removeprefix("/redirect/").encode()
+            writer.write(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://%s\r\nContent-Length: 0\r\n\r\n" % target)
+            await writer.drain()
             return
         body = f"{self.name} got {request.method} {request.path} {request.size} {request.digest}\n".encode()
         extra = b'Alt-Svc: h3=":443"\r\n' if request.path == "/h3" else b""

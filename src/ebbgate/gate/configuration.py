@@ -29,7 +29,7 @@ class JobSettings:
 class GateConfiguration:
     """What the warden tells the gate. secrets: ``Secret.to_wire()`` tuples; they exist nowhere else in the gate's input.
 
-    job: None where the gate serves one sealed command.
+    host_variables: (name, host) of variables that bindings mean. job: None where the gate serves one sealed command.
     """
 
     policy: Policy
@@ -38,4 +38,5 @@ class GateConfiguration:
     salt: bytes
     nonce: str
     system_bundle: str
+    host_variables: tuple[tuple[str, str], ...] = ()
     job: JobSettings | None = None

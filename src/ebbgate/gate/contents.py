@@ -23,6 +23,7 @@ from ebbgate.gate.draft import Draft
 from ebbgate.gate.gatekeeper import draft_of
 from ebbgate.gate.refusal_text import explain
 from ebbgate.secrets.finding import Carrier, Place
+from ebbgate.secrets.parts import Part
 
 BUFFERED = layers.SINK_BOUND
 MAX_CLEAN, MAX_REMEMBERED = 4096, 512  # parts of heads known to be clean, and the bytes of one
@@ -42,6 +43,7 @@ class Contents:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Scan the head; decide how the body will be read."""
         draft = draft_of(flow)
+        draft.content_type = flow.request.headers.get("content-type", "")
         self._scan_head(flow, draft)
         if (self._context.enforce and draft.refused) or draft.blocked:
             self._refuse(flow, draft)
@@ -98,7 +100,8 @@ class Contents:
 
     def _scan(self, data: bytes, place: Place, draft: Draft, encoding: str = "") -> None:
         result = self._context.scanner.scan(data, place, content_encoding=encoding)
-        draft.add_findings(self._context.judge(result.findings, draft.host, tls=draft.protocol == "tls"))
+        part = Part(place, data, draft.content_type)
+        draft.add_findings(self._context.judge(result.findings, draft.host, tls=draft.protocol == "tls", part=part))
         if result.uninspected:
             draft.note_uninspected(result.uninspected)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ebbgate.events.types import FindingRecord
@@ -13,16 +15,19 @@ from ebbgate.gate.job_rules import JobRules
 from ebbgate.gate.pieces import MAX_DATA, Pieces
 from ebbgate.gate.reporter import Reporter
 from ebbgate.policy.model import Policy
-from ebbgate.secrets.bindings import permitted
+from ebbgate.secrets.bindings import Bindings, Carries
 from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.parts import Part, tree
 from ebbgate.secrets.scanner import Scanner
+
+MAX_JUDGED = 1024  # parts of requests with a secret in them, whose judgement is remembered
 
 
 @dataclass(frozen=True, slots=True)
 class GateContext:
     """The run's policy, secrets and registers. enforce: False in audit mode, where nothing is stopped.
 
-    job: what else is considered where a whole machine is served; None for a sealed command.
+    bindings: where its secrets belong. job: what else is considered where a whole machine is served; None for a sealed command.
     """
 
     policy: Policy
@@ -31,8 +36,10 @@ class GateContext:
     directory: Directory
     connections: Connections
     reporter: Reporter
+    bindings: Bindings = Bindings()
     job: JobRules | None = None
     pieces: Pieces = field(default_factory=Pieces)
+    _judged: OrderedDict[tuple[object, ...], list[FindingRecord]] = field(default_factory=OrderedDict, repr=False)
 
     def look_for_pieces(self, data: bytes, place: Place, draft: Draft) -> bool:
         """Add up what parts of secrets leave, and judge it; whether there were any. What is there as a whole is not in parts."""
@@ -43,16 +50,47 @@ class GateContext:
             draft.add_findings(self.judge(findings, draft.host, tls=draft.protocol == "tls"))
         return bool(found)
 
-    def judge(self, findings: Iterable[Finding], host: str, *, tls: bool) -> list[FindingRecord]:
-        """Findings as journalled: each permitted only at its bound host in its bound place."""
-        return [
-            FindingRecord(
-                found.secret,
-                found.fingerprint,
-                str(found.place),
-                found.encodings,
-                found.offset,
-                permitted(self.policy.bindings, found, host, tls),
+    def judge(self, findings: Iterable[Finding], host: str, *, tls: bool, part: Part | None = None) -> list[FindingRecord]:
+        """Findings as journalled: each permitted only at its bound host in its bound place. part: where all of them were seen.
+
+        Clients send the same header with each request,
+        and taking it apart takes longer than all else: what was judged is remembered, by a digest.
+        """
+        known = tuple(findings)
+        if not known or part is None:
+            return self._judge(known, host, tls=tls, part=part)
+        key = (known, host, tls, part.place, part.content_type, hashlib.blake2b(part.data, digest_size=16).digest())
+        if key not in self._judged:
+            self._judged[key] = self._judge(known, host, tls=tls, part=part)
+            while len(self._judged) > MAX_JUDGED:
+                self._judged.popitem(last=False)
+        return self._judged[key]
+
+    def _judge(self, known: Sequence[Finding], host: str, *, tls: bool, part: Part | None) -> list[FindingRecord]:
+        return [self._record(found, host, tls=tls, part=part) for found in known]
+
+    def _record(self, found: Finding, host: str, *, tls: bool, part: Part | None) -> FindingRecord:
+        carries = self._carries(found)
+        permitted = self.bindings.permitted(found, host, tls=tls, part=part, carries=carries)
+        within = tree(part).deepest(lambda text: carries(text) is not None) if part is not None else ""
+        return FindingRecord(
+            found.secret,
+            found.fingerprint,
+            str(found.place),
+            found.encodings,
+            found.offset,
+            permitted,
+            found.kind,
+            self.reporter.publish(within),
+        )
+
+    def _carries(self, found: Finding) -> Carries:
+        """Whether a text carries the secret of a finding."""
+
+        def carries(text: bytes) -> tuple[str, ...] | None:
+            seen = self.scanner.scan(text, found.place).findings
+            return next(
+                (one.encodings for one in seen if (one.secret, one.fingerprint) == (found.secret, found.fingerprint)), None
             )
-            for found in findings
-        ]
+
+        return carries

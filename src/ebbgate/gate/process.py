@@ -38,6 +38,7 @@ from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.directory import Directory
+from ebbgate.gate.foreign import ForeignCredentials
 from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
 from ebbgate.gate.job_rules import JobRules
@@ -52,12 +53,14 @@ from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
 from ebbgate.host.name_sources import NameSources, load_name_services
 from ebbgate.policy.suffixes import public_suffix_list
+from ebbgate.secrets.bindings import Bindings
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 
-# Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
-ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder)
+# Order matters: who is it, what does it speak, may it, with whose credentials, what does it carry, what came of it.
+ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder)
 MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
@@ -72,11 +75,11 @@ class Gate:
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish_host(host: str) -> str:
-            return printable(scanner.redact(publishable_host(host, configuration.salt)), MAX_TEXT)
+            return printable(masked(scanner.redact(publishable_host(host, configuration.salt))), MAX_TEXT)
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish(text: str) -> str:
-            return printable(scanner.redact(text), MAX_TEXT)
+            return printable(masked(scanner.redact(text)), MAX_TEXT)
 
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job
@@ -100,7 +103,9 @@ class Gate:
         lookup = upstream_names.lookup(job.nameservers, dict(job.hosts)) if job else None
         directory = Directory(carries_secret, self._names_are_trustworthy, lookup)
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
-        self.context = GateContext(configuration.policy, enforce, scanner, directory, connections, self.reporter, rules)
+        policy = configuration.policy
+        bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
+        self.context = GateContext(policy, enforce, scanner, directory, connections, self.reporter, bindings, rules)
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())
@@ -222,6 +227,7 @@ def seal_imports() -> None:
     for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
         codecs.lookup(codec)
     public_suffix_list()
+    importlib.import_module("ebbgate.secrets.decoders")  # which views load when they first read
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
 
 

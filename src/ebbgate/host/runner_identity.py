@@ -89,6 +89,14 @@ def name_of(uid: int, root: Path = Path("/")) -> str:
     return ""
 
 
+def home_of(uid: int, root: Path = Path("/")) -> Path | None:
+    """A user's home directory by passwd, below ``root``; None when there is none."""
+    for parts in (line.split(":") for line in _lines(root / "etc/passwd")):
+        if len(parts) > 5 and parts[2] == str(uid) and parts[5].startswith("/"):
+            return root / parts[5].lstrip("/")
+    return None
+
+
 def group_names(runner: Runner, root: Path = Path("/")) -> tuple[str, ...]:
     """Names of the groups that the runner's processes have."""
     wanted = {runner.gid, *runner.groups}

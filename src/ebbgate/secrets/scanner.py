@@ -11,10 +11,10 @@ from itertools import accumulate
 from ebbgate.secrets import decode, views
 from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
 from ebbgate.secrets.compiled import Compiled
-from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.finding import Carrier, Finding, Place
 from ebbgate.secrets.fragments import Form, Fragments
 from ebbgate.secrets.needles import ONE_HYPHEN
-from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.secret import Secret, merged
 from ebbgate.secrets.stream import StreamScan
 
 MAX_SECRETS = 4096  # of one run; a job that makes more gets the newest looked for and the oldest that were found at run time not
@@ -38,7 +38,7 @@ class Scanner:
         self._known: dict[bytes, Secret] = {}
         self.compiled = Compiled(())
         self._fragments: Fragments | None = None
-        self.add(secrets)
+        self.add(merged(secrets))
 
     def add(self, secrets: Iterable[Secret]) -> list[Secret]:
         """Look for these too; those that were not known yet. A value that has a name keeps it."""
@@ -69,6 +69,10 @@ class Scanner:
         for view in decode.views(data, content_encoding, budget):
             found += self.in_view(compiled, view, place)
         return ScanResult(tuple(_distinct(found)), budget.uninspected, len(data))
+
+    def holds(self, value: bytes) -> bool:
+        """Whether a value is a secret, contains one, or is a part of one."""
+        return any(value in one.reveal() for one in self.secrets) or bool(self.scan(value, Place(Carrier.BODY)).findings)
 
     def in_view(self, compiled: Compiled, view: views.View, place: Place, base: int = 0) -> list[Finding]:
         """Findings in one reading of data that begins at an offset of a stream."""
@@ -103,7 +107,9 @@ class Scanner:
     def _finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         secret = compiled.secrets[hit.needle.owner]
         inner = () if outer and hit.needle.encodings == ("raw",) else hit.needle.encodings
-        return Finding(secret.name, secret.fingerprint(self._salt), place, (*outer, *inner), offset)
+        fingerprint = secret.fingerprint(self._salt)
+        kind, marks, aliases = secret.kind, secret.marks, secret.aliases
+        return Finding(secret.name, fingerprint, place, (*outer, *inner), offset, kind, marks, aliases)
 
     def finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         """A finding of a stream."""

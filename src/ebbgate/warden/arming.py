@@ -16,6 +16,7 @@ from ebbgate.events.types import Concern, Defect, Notice, Origin
 from ebbgate.gate.configuration import GateConfiguration, JobSettings
 from ebbgate.host import (
     early_connections,
+    home_files,
     lockdown,
     name_service,
     nftables,
@@ -31,6 +32,7 @@ from ebbgate.host.early_connections import EarlyConnection
 from ebbgate.host.lock_containers import ContainerLock
 from ebbgate.host.lock_memory import MemoryFiles, MemoryLock
 from ebbgate.host.lock_sudo import SudoLock
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.warden import proof
 from ebbgate.warden.control import SOCKET, ControlServer
@@ -63,6 +65,8 @@ class Arming:
         self._trusted = False
         self._laid: list[lockdown.Lock] = []
         self._state_is_ours = False
+        self._runner: runner_identity.Runner | None = None
+        self._planted: list[home_files.Planted] = []
         self.is_closed = False
         self.guard: JobGuard | None = None
 
@@ -78,6 +82,7 @@ class Arming:
         try:
             self._prove(guard)
             self._lock(guard)
+            environment |= self._plant(guard)
             if guard.monitor is not None:
                 guard.monitor.watch(self._selector, environment, self._guarding(guard))
         except BaseException as problem:
@@ -138,6 +143,7 @@ class Arming:
             salt=request.salt,
             nonce=self._nonce,
             system_bundle=self._roots_before(),
+            host_variables=tuple(hosts_from(request.context).items()),
             job=JobSettings(
                 authority_key=key,
                 authority_certificate=certificate,
@@ -255,6 +261,26 @@ class Arming:
             for text in (result.sentence, *result.warnings):
                 guard.record(Notice(Concern.LOCKDOWN, guard.publish(text), Origin(), time.time()))
 
+    def _plant(self, guard: JobGuard) -> dict[str, str]:
+        """Canaries, as the runner's user would have put them there; the variables that later steps get."""
+        canaries = self._request.canaries
+        if canaries is None:
+            return {}
+        target, uid = self._target, self._request.runner.uid
+        home = runner_identity.home_of(uid, target.root)
+        files = [(one.path, one.content) for one in canaries.files]
+        self._runner = runner_identity.runner_of(self._request.runner.pid, root=target.root, proc=target.proc)
+        if home is not None:
+            self._planted = runner_identity.acting_as(self._runner, lambda: home_files.plant(home, files))
+        where = ", ".join([*canaries.variables, *(f"~/{one.path.relative_to(home)}" for one in self._planted if home)])
+        guard.record(Notice(Concern.CANARY, f"planted: {where}", Origin(), time.time()))
+        return dict(canaries.variables)
+
+    def _take_canaries_away(self) -> None:
+        runner, planted = self._runner, self._planted
+        if runner is not None and planted:
+            runner_identity.acting_as(runner, lambda: home_files.take_away(planted))
+
     def _guarding(self, guard: JobGuard) -> Guarding:
         group = self._group.directory if self._group is not None else None
         return Guarding(self._uid, group, lambda: guard.gate.pid if guard.gate is not None else 0, guard.must_fail)
@@ -280,7 +306,7 @@ class Arming:
             guard.armed_at = 0.0
             parts += [guard.enclosure.disarm]
             parts += [guard.gate.end] if guard.gate is not None else []
-        parts += [self._remove_trust]
+        parts += [self._remove_trust, self._take_canaries_away]
         parts += [self._group.remove] if self._group is not None else []
         for part in parts:
             try:

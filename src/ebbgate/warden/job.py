@@ -31,6 +31,7 @@ from ebbgate.events.verdict import verdict
 from ebbgate.host import channel, kernel, links, netlink
 from ebbgate.host.lockdown import Lock
 from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
@@ -38,6 +39,7 @@ from ebbgate.warden.job_monitor import JobMonitor
 from ebbgate.warden.job_report import code_of, conclusion, ending
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
+from ebbgate.warden.reach import with_reach
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
 
 TICK = 1.0  # seconds
@@ -186,6 +188,7 @@ class JobGuard:
         """Into the journal; an exfiltration attempt ends the step that made it."""
         if not self.armed_at and _is_proof(event):
             return
+        event = with_reach(event, self.request.secrets)
         self.journal.append(event)
         if not isinstance(event, Exchange | DnsQuestion) or all(one.permitted for one in event.findings):
             return
@@ -195,7 +198,7 @@ class JobGuard:
 
     def publish(self, text: str) -> str:
         """Text of the job's own making, as it may be shown."""
-        return printable(self.scanner.redact(text), MAX_PUBLISHED)
+        return printable(masked(self.scanner.redact(text)), MAX_PUBLISHED)
 
     # --- the enclosure --------------------------------------------------------------------------------------------
 

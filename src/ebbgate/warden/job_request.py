@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ebbgate.events.types import RunStarted
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.canaries import Canaries
 from ebbgate.secrets.secret import Secret
 
 STATE = Path("/run/ebbgate")  # root's; what is in it may be read by everybody but the journal
@@ -52,7 +53,7 @@ class Target:
 class JobRequest:
     """One job's guard. runner_policy: what the runner's own processes may reach, unread. salt: of the secrets' fingerprints.
 
-    context: what the CI system says of the job, in its own names; no secrets.
+    context: what the CI system says of the job, in its own names; no secrets. canaries: to be planted; they are among secrets.
     """
 
     policy: Policy
@@ -67,6 +68,7 @@ class JobRequest:
     on_blocked: str = "fail"
     on_exfiltration: str = "kill"
     warnings: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
     @property
     def enforce(self) -> bool:

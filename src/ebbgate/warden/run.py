@@ -44,11 +44,14 @@ from ebbgate.events.types import (
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.host import kernel, netlink, trust
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.attribution import Attribution
 from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.packets import Packets
+from ebbgate.warden.reach import with_reach
 
 MAX_PUBLISHED = 1000  # characters of one argument
 DRAIN_TIMEOUT = 15.0  # seconds after the command's end in which the gate must have said goodbye
@@ -122,6 +125,7 @@ class Run:
             salt=request.salt,
             nonce=secrets.token_hex(16),
             system_bundle=trust.system_bundle(request.workload.environ),
+            host_variables=tuple(hosts_from(request.workload.environ).items()),
         )
         sockets = dict(self._enclosure.sockets)
         self._packets_socket = sockets.pop("packets")
@@ -146,7 +150,7 @@ class Run:
 
     def _publish(self, text: str) -> str:
         """Text of the workload's own making, as it may be shown: no secret, nothing that a terminal would obey."""
-        return printable(self._scanner.redact(text), MAX_PUBLISHED)
+        return printable(masked(self._scanner.redact(text)), MAX_PUBLISHED)
 
     def _take_signals(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
@@ -212,7 +216,7 @@ class Run:
     def _record(self, event: Event) -> None:
         if isinstance(event, RunStarted | Armed | CommandEnded | RunEnded | GateLost):
             raise IntegrityError("the gate spoke for the warden")
-        self._journal.append(event)
+        self._journal.append(with_reach(event, self._request.secrets))
         leaks = isinstance(event, Exchange | DnsQuestion) and any(not one.permitted for one in event.findings)
         if leaks and self._request.enforce and self._request.kill_on_exfiltration and self._code is None:
             self._killed_by_guard = True
