@@ -22,8 +22,8 @@ def _kinds(**alike: bytes) -> bytes:
 
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), b"pn" * 3, re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), b"ps" * 3, re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(n=b"\n"), (b"pnpn", b"pnnnpn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"psps", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
 )
 _MIN_ARRAY = 12  # elements
 _AROUND_WORDS = b" \t\r\"',;\\"
@@ -46,8 +46,9 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
     """Wrapped lines, one character a line or word, arrays of characters: without what stands between."""
     if blocks := _wrapped(data):
         yield Made(b"\n".join(blocks))
-    for table, sign, pattern in _EACH:
-        if sign in data.translate(table) and (found := [match[0] for match in pattern.finditer(data)]):
+    for table, signs, pattern in _EACH:
+        kinds = data.translate(table)
+        if any(sign in kinds for sign in signs) and (found := [match[0] for match in pattern.finditer(data)]):
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
     if data.count(b'", "') + data.count(b'","') + data.count(b"', '") >= _MIN_ARRAY:
         arrays = [_ELEMENT.findall(match[0]) for match in _ARRAY.finditer(data)]
