@@ -22,8 +22,12 @@ def _kinds(**alike: bytes) -> bytes:
 
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), (b"pnpn", b"pnnnpn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), (b"psps", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(n=b"\n"), (b"pnpnpn", b"pnpnnn", b"pnnnpnnn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"pspsps", b"pspsss", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+)
+# What begins with characters that are always the same is looked for fast.
+_ARRAYS = tuple(
+    re.compile(sign + rb"\\?[\x20-\x7e]" + sign + rb"\\?[\x20-\x7e]" + sign) for sign in (rb'", "', rb'","', rb"', '", rb"','")
 )
 _MIN_ARRAY = 12  # elements
 _AROUND_WORDS = b" \t\r\"',;\\"
@@ -50,7 +54,7 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
         kinds = data.translate(table)
         if any(sign in kinds for sign in signs) and (found := [match[0] for match in pattern.finditer(data)]):
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
-    if data.count(b'", "') + data.count(b'","') + data.count(b"', '") >= _MIN_ARRAY:
+    if any(sign.search(data) for sign in _ARRAYS):
         arrays = [_ELEMENT.findall(match[0]) for match in _ARRAY.finditer(data)]
         yield Made(b"\n".join(b"".join(one) for one in arrays if len(one) >= _MIN_ARRAY))
 
