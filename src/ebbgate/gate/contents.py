@@ -38,6 +38,7 @@ class Contents:
     def __init__(self, context: GateContext) -> None:
         self._context = context
         self._clean: OrderedDict[bytes | tuple[bytes, ...], None] = OrderedDict()
+        self._clean_of = context.scanner.compiled
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Scan the head; decide how the body will be read."""
@@ -70,6 +71,9 @@ class Contents:
 
     def _scan_pieces(self, values: list[bytes], draft: Draft) -> None:
         """A secret spread over several headers."""
+        if self._context.scanner.compiled is not self._clean_of:  # a value has become known since
+            self._clean.clear()
+            self._clean_of = self._context.scanner.compiled
         together = tuple(values)  # of another type than a value: of one header it would be that value, whole and unread
         if together in self._clean:
             return
@@ -90,7 +94,8 @@ class Contents:
             return
         found, uninspected = len(draft.findings), draft.uninspected
         self._scan(data, place, draft)
-        if len(draft.findings) == found and draft.uninspected == uninspected:
+        in_pieces = self._context.look_for_pieces(data, place, draft)
+        if not in_pieces and len(draft.findings) == found and draft.uninspected == uninspected:
             self._remember(data, len(data))
 
     def _scan(self, data: bytes, place: Place, draft: Draft, encoding: str = "") -> None:
@@ -143,6 +148,7 @@ class Contents:
         encoding = flow.request.headers.get("content-encoding", "").strip().lower()
         if content:
             self._scan(content, Place(Carrier.BODY), draft, encoding)
+            self._context.look_for_pieces(content, Place(Carrier.BODY), draft)
             draft.refuse_if_misnamed(encoding)
         self._decide_buffered(flow, draft, len(content))
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from ebbgate.events.types import FindingRecord
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.directory import Directory
+from ebbgate.gate.draft import Draft
 from ebbgate.gate.job_rules import JobRules
+from ebbgate.gate.pieces import MAX_DATA, Pieces
 from ebbgate.gate.reporter import Reporter
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.bindings import Bindings, Carries
-from ebbgate.secrets.finding import Finding
+from ebbgate.secrets.finding import Finding, Place
 from ebbgate.secrets.parts import Part, tree
 from ebbgate.secrets.scanner import Scanner
 
@@ -36,7 +38,17 @@ class GateContext:
     reporter: Reporter
     bindings: Bindings = Bindings()
     job: JobRules | None = None
+    pieces: Pieces = field(default_factory=Pieces)
     _judged: OrderedDict[tuple[object, ...], list[FindingRecord]] = field(default_factory=OrderedDict, repr=False)
+
+    def look_for_pieces(self, data: bytes, place: Place, draft: Draft) -> bool:
+        """Add up what parts of secrets leave, and judge it; whether there were any. What is there as a whole is not in parts."""
+        whole = {one.secret for one in draft.findings}
+        found = self.scanner.fragments(data, but=whole) if len(data) <= MAX_DATA else {}
+        if found:
+            findings = self.pieces.take(draft.id, draft.host, place, found, self.scanner.identity)
+            draft.add_findings(self.judge(findings, draft.host, tls=draft.protocol == "tls"))
+        return bool(found)
 
     def judge(self, findings: Iterable[Finding], host: str, *, tls: bool, part: Part | None = None) -> list[FindingRecord]:
         """Findings as journalled: each permitted only at its bound host in its bound place. part: where all of them were seen.

@@ -45,12 +45,13 @@ def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> 
             mark = hash(view.data)
             if mark in seen:
                 continue
-            seen.add(mark)
+            leads_on = view.depth < MAX_DEPTH and view.encodings[-1:] != ("values",)
+            if leads_on:
+                seen.add(mark)
+                waiting.append(view)
             if not budget.take(len(view.data)):
                 return
             yield view
-            if view.depth < MAX_DEPTH and view.encodings[-1:] != ("values",):
-                waiting.append(view)
 
 
 def _undo_codings(view: View, header: str, budget: Budget) -> View | None:

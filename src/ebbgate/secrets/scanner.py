@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -12,6 +12,7 @@ from ebbgate.secrets import decode, views
 from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
 from ebbgate.secrets.compiled import Compiled
 from ebbgate.secrets.finding import Carrier, Finding, Place
+from ebbgate.secrets.fragments import Form, Fragments
 from ebbgate.secrets.needles import ONE_HYPHEN
 from ebbgate.secrets.secret import Secret, merged
 from ebbgate.secrets.stream import StreamScan
@@ -36,6 +37,7 @@ class Scanner:
         self._salt = salt
         self._known: dict[bytes, Secret] = {}
         self.compiled = Compiled(())
+        self._fragments: Fragments | None = None
         self.add(merged(secrets))
 
     def add(self, secrets: Iterable[Secret]) -> list[Secret]:
@@ -47,6 +49,7 @@ class Scanner:
                 new.append(secret)
         if new:
             self.compiled = Compiled(list(self._known.values()))
+            self._fragments = None
         return new
 
     @property
@@ -89,6 +92,17 @@ class Scanner:
         hits = [hit for hit in compiled.literal.search(joined)[0] if bisect_right(ends, hit.start) != bisect_left(ends, hit.end)]
         found = [self._finding(compiled, hit, place, ("pieces",), -1) for hit in first_of_each(hits)]
         return ScanResult(tuple(_distinct(found)), "", len(joined))
+
+    def fragments(self, data: bytes, *, but: Collection[str] = ()) -> dict[Form, int]:
+        """Which bytes of which forms of which secrets are in data. but: names of secrets that are there as a whole."""
+        if self._fragments is None:
+            self._fragments = Fragments(self.secrets)
+        return {form: bits for form, bits in self._fragments.search(data).items() if self.secrets[form.owner].name not in but}
+
+    def identity(self, owner: int) -> tuple[str, str]:
+        """(name, fingerprint) of the secret with an index. Indexes stay what they are."""
+        secret = self.secrets[owner]
+        return secret.name, secret.fingerprint(self._salt)
 
     def _finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         secret = compiled.secrets[hit.needle.owner]

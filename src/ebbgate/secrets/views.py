@@ -148,6 +148,11 @@ def text_of(view: View) -> View | None:
     return View(b"\n".join(parts), view.encodings, view, starts, origins) if parts else None
 
 
+def has_text(data: bytes, minimum: int) -> bool:
+    """Whether some of data is printable."""
+    return _IN * minimum in data.translate(_TEXT)
+
+
 def is_text(data: bytes) -> bool:
     """Whether data is mostly printable, by samples of its beginning, middle and end."""
     half = len(data) // 2
