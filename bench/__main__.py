@@ -1,7 +1,7 @@
 """``make bench``: one table, every column measured in this run, ratios to direct in parentheses.
 
 Rounds alternate between the columns, so that a machine that slows down slows all of them. Medians. Nothing here passes or
-fails. ``python -m bench quick`` takes one round and no installs.
+fails. ``python -m bench quick`` takes one round and no installs; ``python -m bench job`` the job enclosure alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from bench.job import job_tables
 from bench.peers import PeakMemory, Peer, ebbgate, gate_of, mitmdump, squid
 from tests.world import World
 from tests.world.internet import RESOLVER
@@ -47,6 +48,13 @@ def main() -> None:
     if os.geteuid() != 0:
         sys.exit("bench: needs root, for the network namespace that the servers stand in: sudo make bench")
     quick = "quick" in sys.argv[1:]
+    if "job" not in sys.argv[1:]:
+        print(peers_table(quick=quick), end="\n\n")
+    print(job_tables(quick=quick))
+
+
+def peers_table(*, quick: bool) -> str:
+    """One command, side by side with what else could guard it."""
     results: Results = {column: defaultdict(list) for column in COLUMNS}
     with tempfile.TemporaryDirectory(prefix="ebbgate-bench-") as name, World() as world:
         directory = Path(name)
@@ -58,7 +66,7 @@ def main() -> None:
         if not quick:
             for _round in range(5):
                 install_round(directory, results)
-    print(table(results))
+    return table(results)
 
 
 def fresh(directory: Path, name: str) -> Path:

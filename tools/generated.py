@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer.main
@@ -12,8 +13,12 @@ from ebbgate import exit_codes
 from ebbgate.cli.main import app
 from ebbgate.events import schema
 from ebbgate.host import doors, trust
+from ebbgate.policy import load
+from ebbgate.policy.entries import ENTRY_KEYS
 from ebbgate.policy.presets import preset, preset_names
-from ebbgate.secrets import credential_files
+from ebbgate.secrets import bindings, credential_files
+from ebbgate.secrets.credentials import CredentialKind, compact
+from ebbgate.secrets.credentials import credentials as credentials_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,12 +33,14 @@ def reference() -> str:
     parts += ["\n".join(f"| {code} | {meaning} |" for code, _, meaning in pairs)]
     parts += ["| other | the command's own, the verdict being clean |\n"]
     parts += _action()
+    parts += _policy()
     parts += _presets()
     parts += _doors()
     parts += _credential_files()
     names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
     parts += ["## Variables set for the command\n", "To the bundle of the system's roots and the run's authority:\n", names]
     parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
+    parts += ["In a guarded job, what `sudo` starts is given them too, by an `env_file` of root's.\n"]
     return "\n".join(parts)
 
 
@@ -67,6 +74,51 @@ def _code(text: str) -> str:
 
 def _cell(text: str) -> str:
     return text.strip().replace("|", chr(92) + "|").replace("\n", " ")
+
+
+def _policy() -> list[str]:
+    fine = ", ".join(f"`{one}:NAME`" for one in bindings.FINE)
+    return [
+        "## The policy\n",
+        "| key | meaning |\n| --- | --- |",
+        "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in load.KEYS.items()) + "\n",
+        "| key of an entry | meaning |\n| --- | --- |",
+        "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in ENTRY_KEYS.items()) + "\n",
+        f"Places of a secret (`in`): {_codes(bindings.COARSE)}; or exactly, where the part of a request is small enough",
+        f"to be taken apart: {fine}.",
+        "Secrets of known kinds need no `secrets:` entry: see [credentials.md](credentials.md).\n",
+    ]
+
+
+def kinds() -> str:
+    """docs/credentials.md: kinds of credentials, and where each may go."""
+    table = credentials_table()
+    shaped, checked = (sum(1 for kind in table.kinds if has(kind)) for has in (lambda one: one.regex, lambda one: one.check))
+    parts = [
+        "# Kinds of credentials\n",
+        "Made by `tools/generated.py` from `src/ebbgate/secrets/credentials.yml`; do not edit.\n",
+        f"{len(table.kinds)} kinds, {shaped} of them with a shape, {checked} with an offline test.",
+        "A secret's kind is known by its shape or its variable's name; then it may go to these hosts in these places, and",
+        "nowhere else. A kind without hosts never travels. `${NAME}`: the host of the URL in that variable. Sure: `source`, read",
+        "in the issuer's documentation or a client; `knowledge`, general; `weak`.\n",
+        "| kind | variables | hosts | places | sure |\n| --- | --- | --- | --- | --- |",
+    ]
+    parts += [_kind_row(kind) for kind in table.kinds]
+    parts += ["\n## Id-tokens, by their audience\n", "| audience | hosts | places |\n| --- | --- | --- |"]
+    parts += [f"| `{name}` | {_codes(use.hosts)} | {_codes(use.places)} |" for name, use in table.audiences]
+    parts += ["\n## Exceptions, for a policy's `exceptions`\n", "| name | kind | hosts | places |\n| --- | --- | --- | --- |"]
+    for kind in table.kinds:
+        parts += [f"| `{name}` | {kind.id} | {_codes(use.hosts)} | {_codes(use.places)} |" for name, use in kind.exceptions]
+    return "\n".join(parts) + "\n"
+
+
+def _kind_row(kind: CredentialKind) -> str:
+    cells = [_cell(kind.name), _codes(kind.variables), _codes(kind.hosts) or "none", _codes(kind.places), kind.confidence]
+    return f"| {' | '.join(cells)} |"
+
+
+def _codes(texts: Iterable[str]) -> str:
+    return " ".join(f"`{one}`" for one in texts)
 
 
 def _presets() -> list[str]:
@@ -113,7 +165,19 @@ def _doors() -> list[str]:
     ]
 
 
-FILES = {"schema/events.schema.json": schema.text, "docs/reference.md": reference}
+def credentials() -> str:
+    """src/ebbgate/secrets/credentials.json: the table of credentials' kinds as it is loaded."""
+    text = (ROOT / "src/ebbgate/secrets/credentials.yml").read_text()
+    return compact(yaml.safe_load(text))
+
+
+# The table comes first: the reference is made of it too.
+FILES = {
+    "src/ebbgate/secrets/credentials.json": credentials,
+    "schema/events.schema.json": schema.text,
+    "docs/reference.md": reference,
+    "docs/credentials.md": kinds,
+}
 
 
 def main() -> int:

@@ -25,6 +25,14 @@ const CONTEXT = [
   "ImageVersion",
 ];
 
+/** Whose host says where credentials of a kind belong: servers of one's own. Those of the runner's are context already. */
+const HOSTS = [
+  "ARTIFACTORY_URL", "AUTH0_DOMAIN", "AWS_ENDPOINT_URL", "CI_SERVER_URL", "CODECOV_URL", "DATABRICKS_HOST", "DEVELOCITY_URL",
+  "DRONE_SERVER", "FTP_SERVER", "GITEA_SERVER_URL", "GITLAB_HOST", "GRAFANA_URL", "INFISICAL_API_URL", "JF_URL",
+  "NPM_CONFIG_REGISTRY", "OPENSHIFT_SERVER", "PULUMI_BACKEND_URL", "SENTRY_URL", "SF_INSTANCE_URL", "SONAR_HOST_URL", "SPLUNK_URL",
+  "SRC_ENDPOINT", "SSH_HOST", "SUPABASE_URL", "TFE_HOSTNAME", "TURBO_API", "VAULT_ADDR", "WANDB_BASE_URL",
+];
+
 /**
  * @param {NodeJS.ProcessEnv} environment
  * @returns {Given}
@@ -45,7 +53,8 @@ export function given(environment) {
   }
   const secrets = Object.values(result.secrets);
   for (const [name, value = ""] of Object.entries(environment)) {
-    if (isContext(name) && !secrets.some((secret) => holds(value, secret))) result.context[name] = value;
+    const told = HOSTS.includes(name) ? hostIn(value) : isContext(name) ? value : "";
+    if (told && !secrets.some((secret) => holds(told, secret))) result.context[name] = told;
   }
   return result;
 }
@@ -68,6 +77,18 @@ function addSecret(result, name, value) {
  */
 function holds(value, secret) {
   return value === secret || (secret.length >= 8 && value.includes(secret));
+}
+
+/**
+ * @param {string} value a URL, which may hold a password, or a host
+ * @returns {string} the host alone, "" when there is none
+ */
+function hostIn(value) {
+  try {
+    return new URL(value.includes("://") ? value : `https://${value}`).hostname;
+  } catch {
+    return "";
+  }
 }
 
 /** @param {string} name */

@@ -47,6 +47,8 @@ NOT_COPIED = (
     "turtledemo",
 )
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
+# What the warden and the gate import. Compiled beforehand, since the gate's user may write nothing: it would compile each time.
+PROGRAMS = ("ebbgate.cli.main, ebbgate.ci.github, ebbgate.warden.daemon", "ebbgate.gate.process")
 # Every file that a started interpreter maps must be root's: a library that others can exchange would be code in the guard.
 MAPPED = """
 import _ctypes, _hashlib, _socket, _ssl, sys
@@ -70,8 +72,7 @@ def main() -> int:
         place = HOME / digest
         how = "reused"
         if not _is_complete(place, digest):
-            how = "archive" if found else "wheels"
-            _make(place, action, found, wanted)
+            how = _make(place, action, found, wanted)
     except (ProvisionError, OSError, tarfile.TarError, ValueError) as problem:
         print(f"{type(problem).__name__}: {problem}", file=sys.stderr)
         return 3
@@ -160,7 +161,8 @@ def _is_safe(path: Path) -> bool:
 # Making it
 
 
-def _make(place: Path, action: Path, archive: dict[str, str] | None, wanted: dict[str, object]) -> None:
+def _make(place: Path, action: Path, archive: dict[str, str] | None, wanted: dict[str, object]) -> str:
+    """Returns from what, in words."""
     HOME.mkdir(mode=0o755, exist_ok=True)
     if not _leads_only_through_roots(HOME):
         raise ProvisionError(f"others than root can change {HOME}")
@@ -170,16 +172,19 @@ def _make(place: Path, action: Path, archive: dict[str, str] | None, wanted: dic
         packages.mkdir(parents=True)
         _interpreter(new, copied=bool(wanted["copy"]))
         if archive:
+            how = "archive"
             _unpack(archive, packages, new)
         else:
-            _install(action, packages, new, _index(wanted["index"]))
+            how = _install(action, packages, new, _index(wanted["index"]))
             _copy_code(action, packages)
+            _compile(new, leftovers=(new / "tool", new / "cache", packages / "bin"))
         _only_roots(new)
         _check(new)
         (new / "complete.json").write_text(json.dumps({"digest": place.name, "made": time.time()}))
         if place.exists() or place.is_symlink():
             os.rename(place, new.with_name(f"{new.name}.old"))
         os.rename(new, place)
+        return how
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(new.with_name(f"{new.name}.old"), ignore_errors=True)
@@ -241,33 +246,34 @@ def _index(given: object) -> dict[str, str]:
     for pip, uv in {
         "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
         "PIP_FIND_LINKS": "UV_FIND_LINKS",
-        "PIP_NO_INDEX": "UV_NO_INDEX",
     }.items():
         if pip in values:
             values.setdefault(uv, values[pip])
     return values
 
 
-def _install(action: Path, packages: Path, new: Path, index: dict[str, str]) -> None:
+def _install(action: Path, packages: Path, new: Path, index: dict[str, str]) -> str:
     """The locked wheels, each checked against its hash: with uv, itself got by its hash, because pip takes six times as long."""
     locked = ["--require-hashes", "--only-binary", ":all:", "--requirement"]
     tool, cache = new / "tool", new / "cache"
     pip = [sys.executable, "-I", "-B", "-m", "pip", "install", "--no-cache-dir", "--no-deps", "--no-compile", "--quiet"]
     pip += ["--disable-pip-version-check", "--root-user-action=ignore"]
-    environment = {**FIXED, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", **index}
+    environment = {**FIXED, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    environment |= {"UV_SYSTEM_CERTS": "true", **index}  # an index of one's own may have a certificate of one's own
     failure = _call([*pip, "--target", str(tool), *locked, str(action / "requirements/uv.txt")], environment)
     if not failure:
         uv = [str(tool / "bin/uv"), "pip", "install", "--quiet", "--no-deps", "--cache-dir", str(cache)]
         uv += ["--python", sys.executable, "--target", str(packages)]
+        uv += ["--no-index"] if index.get("PIP_NO_INDEX") else []  # for which it has no variable
         failure = _call([*uv, *locked, str(action / "requirements/runtime.txt")], environment)
-    if failure:
-        shutil.rmtree(packages)
-        packages.mkdir()
-        failure = _call([*pip, "--target", str(packages), *locked, str(action / "requirements/runtime.txt")], environment)
+    if not failure:
+        return "wheels"
+    shutil.rmtree(packages)
+    packages.mkdir()
+    failure = _call([*pip, "--target", str(packages), *locked, str(action / "requirements/runtime.txt")], environment)
     if failure:
         raise ProvisionError(f"the locked packages could not be installed:\n{failure}")
-    for leftover in (tool, cache, packages / "bin"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    return "wheels, by pip"
 
 
 def _call(command: list[str], environment: dict[str, str]) -> str:
@@ -280,6 +286,18 @@ def _copy_code(action: Path, packages: Path) -> None:
         target = packages / file.relative_to(action / "src")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
+
+
+def _compile(new: Path, leftovers: tuple[Path, ...]) -> None:
+    """Only what is imported, which is a fifth of what was installed; both at once, while what is left over is removed."""
+    commands = [[str(new / "bin/python"), "-I", "-c", f"import {names}"] for names in PROGRAMS]
+    started = [subprocess.Popen(one, env=FIXED, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for one in commands]
+    for leftover in leftovers:
+        shutil.rmtree(leftover, ignore_errors=True)
+    for process in started:
+        _out, failure = process.communicate()
+        if process.returncode != 0:
+            raise ProvisionError(f"the environment's program does not start:\n{failure[-2000:]}")
 
 
 # Proving it

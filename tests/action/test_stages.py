@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from ebbgate.secrets.bindings import host_variables
 from tests.action.guarded import ARMED, Guarded
 from tests.machine.runner import CHECKOUT, WORK
 from tests.runner.driver import REPOSITORY, SHA
@@ -54,6 +56,8 @@ def test_the_document_has_inputs_secrets_and_context_apart(guarded: Guarded) -> 
     env:
       EBBGATE_SECRET_DEPLOY: ${{ secrets.DEPLOY }}
       EBBGATE_SECRET_MISSING: ${{ secrets.MISSING }}
+      JF_URL: https://me:password-in-a-url@jfrog.corp.example/artifactory
+      VAULT_ADDR: "http://["
     """
     running = guarded.runner.start(
         guarded.workflow(given=given), secrets={"DEPLOY": "tok_deploy_1"}, token="ghs_token_12345", runtime_token="ey_runtime_123"
@@ -71,6 +75,7 @@ def test_the_document_has_inputs_secrets_and_context_apart(guarded: Guarded) -> 
     assert document["inputs"] == {
         "allow": "api.example.com\n# a comment\n",
         "allowed-endpoints": "a.example.com:443 b.example.com:443",
+        "canary": "",
         "containers": "keep",
         "deny": "",
         "egress-policy": "",
@@ -96,6 +101,9 @@ def test_the_document_has_inputs_secrets_and_context_apart(guarded: Guarded) -> 
     context = document["github"]
     assert (context["GITHUB_REPOSITORY"], context["GITHUB_SHA"]) == (REPOSITORY, SHA)
     assert (context["GITHUB_WORKSPACE"], context["RUNNER_TEMP"]) == (CHECKOUT, f"{WORK}/_temp")
+    assert context["JF_URL"] == "jfrog.corp.example"
+    assert "VAULT_ADDR" not in context
+    assert "password-in-a-url" not in json.dumps(document)
     assert context["ACTIONS_RESULTS_URL"] == "https://results.example.com/"
     assert not [value for value in document["secrets"].values() if value in json.dumps(context)]
     assert [message for message in result.messages("warning") if "EBBGATE_SECRET_MISSING` is empty" in message]
@@ -178,3 +186,10 @@ def test_a_local_action_arms_in_main_and_says_what_that_means(guarded: Guarded) 
     assert [(one.stage, one.code) for one in result.steps] == [("main", 0)] * 3 + [("post", 0)]
     assert len(guarded.calls("start")) == 1
     assert "not the first to run" in result.messages("warning")[0]
+
+
+def test_hosts_of_ones_own_servers_are_told() -> None:
+    """The action and the table of kinds name the same variables."""
+    text = (Path(__file__).parent.parent.parent / "src/action/inputs.js").read_text()
+    listed = set(re.findall(r'"(\w+)"', text[text.index("const HOSTS") : text.index("];", text.index("const HOSTS"))]))
+    assert listed == {name for name in host_variables() if not name.startswith(("ACTIONS_", "GITHUB_", "RUNNER_"))}

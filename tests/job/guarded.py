@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Self
 
+from ebbgate.warden.control import ask
 from tests.machine import Machine
 from tests.world.guard import Outcome
 
@@ -18,7 +20,10 @@ CONTEXT = {"GITHUB_REPOSITORY": "octo/demo", "GITHUB_WORKFLOW": "CI", "GITHUB_JO
 
 
 class Job:
-    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said. program: another ``ebbgate``."""
+    """Use as a context manager: armed on entry. ``started`` is what ``ebbgate start`` said, after ``start_seconds``.
+
+    program: another ``ebbgate``.
+    """
 
     def __init__(
         self,
@@ -37,9 +42,12 @@ class Job:
 
     def __enter__(self) -> Self:
         self.runner = self.machine.popen(["sleep", "3600"])
+        began = time.monotonic()
         self.started = self.start()
+        self.start_seconds = time.monotonic() - began
         assert self.started.code == 0, self.started.stderr
         self.environment = json.loads(self.started.stdout)["environment"]
+        self._wait_for_names()
         self.machine.world.forget()
         return self
 
@@ -48,11 +56,19 @@ class Job:
         self.runner.kill()
         self.runner.wait()
 
+    def _wait_for_names(self) -> None:
+        """Until the gate's own questions about the policy's names are over."""
+        deadline = time.monotonic() + 60
+        while not self.machine.inside(lambda: ask(Path(STATE), {"type": "status"}, timeout=10))["names_known"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
     def start(self, document: dict | None = None) -> Outcome:
         """``ebbgate start`` as the action calls it."""
         text = json.dumps(document if document is not None else self.document())
         options = ["--stdin", "--connector-netns", f"/proc/{os.getpid()}/ns/net", "--sysctls", _SYSCTLS]
-        self.machine.write(f"{_SYSCTLS}/kernel/core_pattern", "core\n", user="root")
+        if not self.machine.inside(Path(f"{_SYSCTLS}/kernel/core_pattern").exists):  # else a guard may have locked it
+            self.machine.write(f"{_SYSCTLS}/kernel/core_pattern", "core\n", user="root")
         return self.ebbgate("start", *options, user="root", input=text.encode())
 
     def document(self) -> dict:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.root
 def test_armed_allowed_denied_reported_and_stopped(machine: Machine) -> None:
     before = machine.run(["nft", "list", "ruleset"], user="root").stdout
     bundle = machine.read("/etc/ssl/certs/ca-certificates.crt")
+    sudoers = machine.run(["ls", "-A", "/etc/sudoers.d"], user="root").stdout
     with Job(machine, allow="api.example.com") as job:
         answer = json.loads(job.started.stdout)
         assert answer["armed"] is True
@@ -37,6 +38,7 @@ def test_armed_allowed_denied_reported_and_stopped(machine: Machine) -> None:
         assert stopped.code == 0, stopped.stderr
     assert machine.run(["nft", "list", "ruleset"], user="root").stdout == before
     assert machine.read("/etc/ssl/certs/ca-certificates.crt") == bundle
+    assert machine.run(["ls", "-A", "/etc/sudoers.d"], user="root").stdout == sudoers
     assert machine.run(["ls", STATE], user="root").code != 0
     assert machine.run(["curl", "-sS", "https://attacker.example.org/"]).code == 0
 

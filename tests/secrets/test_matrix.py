@@ -97,7 +97,7 @@ def test_streamed(name: str, position: str) -> None:
     assert data.startswith(released)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_up_to_three_encodings_in_each_other(data: st.DataObject) -> None:
     inner = data.draw(st.lists(st.sampled_from(sorted(TEXTUAL)), min_size=1, max_size=2))

@@ -47,7 +47,9 @@ class Request:
 
 
 class HttpServer:
-    """HTTP/1.1, plain or TLS. Paths: ``/bytes/N`` answers with N bytes; anything else says what was asked."""
+    """HTTP/1.1, plain or TLS. Paths: ``/bytes/N`` answers with N bytes; ``/redirect/HOST/PATH`` sends there with 307, so that
+    method and body go along; anything else says what was asked.
+    """
 
     def __init__(self, name: str, connections: list[Connection]) -> None:
         self.name, self.connections = name, connections
@@ -151,6 +153,11 @@ class HttpServer:
             body, headers = ANSWERS[request.path]
             lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
             writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (lines, len(body)) + body)
+            await writer.drain()
+            return
+        if request.path.startswith("/redirect/"):
+            target = request.path.removeprefix("/redirect/").encode()
+            writer.write(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://%s\r\nContent-Length: 0\r\n\r\n" % target)
             await writer.drain()
             return
         body = f"{self.name} got {request.method} {request.path} {request.size} {request.digest}\n".encode()

@@ -12,19 +12,22 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any  # the document: its shape is what this module checks
 
 from ebbgate import __version__
 from ebbgate.errors import PolicyError
 from ebbgate.events.publish import printable
-from ebbgate.events.types import RunStarted, SecretInfo
+from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.canaries import new_canaries
 from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.prints import prints_of
 from ebbgate.secrets.secret import Secret
 from ebbgate.secrets.structured import with_inner
 from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
+from ebbgate.warden.registered import registered
 from ebbgate.warden.vault import fill
 
 RUNNER_PRESET = "github-runner"
@@ -37,6 +40,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "sudo": ("keep", "remove"),
     "containers": ("keep", "close"),
     "protect-memory": ("true", "false"),
+    "canary": ("", "true", "false"),
 }
 _DEFAULTS = {"on-blocked": "fail", "on-exfiltration": "kill", "sudo": "keep", "containers": "keep", "protect-memory": "true"}
 _TEXTS = ("policy", "policy-file", "use", "allow", "allowed-endpoints", "deny", "job", "report-artifact")
@@ -50,7 +54,11 @@ def job_request(text: bytes, target: Target) -> JobRequest:
     inputs = _inputs(document)
     runner = _runner(document)
     policy = _policy(document, inputs)
+    if inputs["canary"]:
+        policy = replace(policy, canary=inputs["canary"] == "true")
     known, warnings = secrets_from(_mapping(document, "secrets"), list(_mapping(document, "secrets")), bound=[])
+    canaries = new_canaries({}) if policy.canary else None
+    known += canaries.secrets if canaries is not None else ()
     bound = {binding.name for binding in policy.bindings}
     absent = sorted(bound - {one.name for one in known})
     warnings = _half_locks(inputs) + warnings
@@ -74,6 +82,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
         context=_mapping(document, "github"),
         on_blocked=inputs["on-blocked"],
         on_exfiltration=inputs["on-exfiltration"],
+        canaries=replace(canaries, secrets=()) if canaries is not None else None,
         warnings=(*(printable(str(one), 500) for one in document.get("warnings", ())), *warnings),
     )
 
@@ -193,7 +202,6 @@ def _endpoint(text: str) -> str:
 
 def _started(document: Mapping[str, Any], policy: Policy, known: list[Secret], salt: bytes) -> RunStarted:
     github = _mapping(document, "github")
-    bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
     words = [github.get(name, "") for name in ("GITHUB_REPOSITORY", "GITHUB_WORKFLOW", "GITHUB_JOB")]
     return RunStarted(
         version=__version__,
@@ -201,6 +209,6 @@ def _started(document: Mapping[str, Any], policy: Policy, known: list[Secret], s
         command=printable(" / ".join(word for word in words if word), 500),
         policy=policy.sources,
         policy_digest=policy.digest,
-        secrets=tuple(SecretInfo(one.name, one.fingerprint(salt), one.origin, bindings.get(one.name, ())) for one in known),
+        secrets=registered(known, salt, policy),
         time=time.time(),
     )

@@ -23,6 +23,10 @@ def check(
             problems += found.problems
             continue
         allowed, denied = len(policy.allow), len(policy.deny)
-        typer.echo(f"{file}: ok, mode {policy.mode}, {allowed} allowed, {denied} denied, {len(policy.bindings)} secrets")
+        told = [f"mode {policy.mode}", f"{allowed} allowed", f"{denied} denied", f"{len(policy.bindings)} secrets"]
+        told += ["own credentials only"] if policy.own_credentials else []
+        told += [f"exceptions: {' '.join(policy.exceptions)}"] if policy.exceptions else []
+        told += ["canaries"] if policy.canary else []
+        typer.echo(f"{file}: ok, {', '.join(told)}")
     if problems:
         raise PolicyProblems(problems)

@@ -29,3 +29,5 @@ def status(
     print(f"ebbgate: {armed} · {answer['mode']} · so far: {answer['verdict_so_far']}")
     for name in ("incidents", "events", "open_connections", "gate_restarts", "warden", "gate"):
         print(f"  {name.replace('_', ' '):17} {answer[name]}")
+    for warning in answer["warnings"]:
+        print(f"  warning: {warning}")

@@ -80,13 +80,13 @@ class JobEnclosure:
         mark = secrets.randbelow(0x7FFFFFFE) + 1 if rules.enforce else 0
         missing = ""
         try:
-            if mark:
-                missing = self._look_at_interfaces(mark)
             table = OwnedTable(self._netns)
             rules = replace(rules, mark=mark, internal=tuple(sorted(self._internal)), mark_all=not table.persistent)
             self._lay(table, nftables.job_ruleset(rules), nftables.closed_ruleset(mark) if mark else "")
-            if not all(f"hook {hook}" in self._listings[-1] for hook in ("output", "prerouting", "forward", "input")):
+            if not all(f"hook {hook}" in self._listings[0] for hook in ("output", "prerouting", "forward", "input")):
                 raise IntegrityError("the enclosure's rules are not what was asked for")
+            if mark:  # after the rules that set it: what they would accept must not be refused meanwhile
+                missing = self._look_at_interfaces(mark)
         except BaseException:
             self.disarm()
             raise
@@ -161,7 +161,7 @@ class JobEnclosure:
             return
         commands = [f"add element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(internal - self._internal)]
         commands += [f"delete element inet {nftables.TABLE} internal {{ {one} }}" for one in sorted(self._internal - internal)]
-        self._tables[-1].run("\n".join(commands) + "\n")
+        self._tables[0].run("\n".join(commands) + "\n")
         self._internal = internal
 
     def disarm(self) -> None:

@@ -6,7 +6,7 @@ A client that tries again, or asks for a name and then connects to it, makes man
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ebbgate.events.types import (
@@ -41,7 +41,8 @@ class Incident:
     """One thing to act on.
 
     destination: "tls://host:443", "udp://address:53", "dns name"; "" when it has none. reason: of the decision.
-    secret, place, encodings: of a finding, else empty. stopped: nothing of it went on; False in audit mode.
+    secret, place, field, offset, encodings: of a finding, else empty; credential: id of the secret's kind; visible: other secrets
+    that the same process could see. stopped: nothing of it went on; False in audit mode.
     bytes_left: payload bytes that were handed to the network in these attempts. count: attempts.
     suggestion: the option that would allow it; "" when none would or should. detail: what happened, for kinds without a
     destination.
@@ -63,6 +64,10 @@ class Incident:
     suggestion: str = ""
     detail: str = ""
     time: float = 0.0
+    credential: str = ""
+    field: str = ""
+    offset: int = -1
+    visible: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -150,6 +155,10 @@ def _leak(event: Exchange | DnsQuestion, finding: FindingRecord) -> Incident:
         encodings=finding.encodings,
         origin=event.origin,
         time=event.time,
+        credential=finding.kind,
+        field=finding.field,
+        offset=finding.offset,
+        visible=tuple(name for name in event.visible if name != finding.secret),
     )
 
 
@@ -180,25 +189,7 @@ def destination(event: Exchange | DnsQuestion | Packet) -> str:
 
 
 def _finished(group: _Group) -> Incident:
-    first = group.first
-    return Incident(
-        first.kind,
-        first.destination,
-        first.host,
-        first.reason,
-        group.count,
-        group.stopped,
-        group.left,
-        group.withheld,
-        first.secret,
-        first.fingerprint,
-        first.place,
-        first.encodings,
-        first.origin,
-        first.suggestion,
-        first.detail,
-        first.time,
-    )
+    return replace(group.first, count=group.count, stopped=group.stopped, bytes_left=group.left, bytes_withheld=group.withheld)
 
 
 def _of_the_guard(event: Event) -> list[Incident]:

@@ -67,17 +67,22 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class SecretInfo:
-    """A registered secret, by name. origin: "--secret", "policy" or "environment"."""
+    """A registered secret, by name. origin: "--secret", "policy", "environment" or "canary". kind: id, "" when unknown."""
 
     name: str
     fingerprint: str
     origin: str
     bound_to: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingRecord:
-    """A finding as journalled. permitted: seen at its bound host in its bound place."""
+    """A finding as journalled. permitted: seen at its bound host in its bound place.
+
+    kind: id of the secret's kind, "" when unknown. field: of the place, as far as that was read: "query:token", "json:a.b",
+    "auth:bearer".
+    """
 
     secret: str
     fingerprint: str
@@ -85,6 +90,23 @@ class FindingRecord:
     encodings: tuple[str, ...]
     offset: int
     permitted: bool
+    kind: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRecord:
+    """A credential of a known kind that is none of the job's, on its way to an allowed host.
+
+    place, field: as of a finding. checked: "holds" or "fails" for the format's own test, "" when it has none. denied: the policy
+    lets only the job's own be used there.
+    """
+
+    kind: str
+    place: str
+    field: str = ""
+    checked: str = ""
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +160,8 @@ class Exchange:
     the network towards the host; 0 when it was never dialled. bytes_withheld: read by the guard and not forwarded.
     suggestion: the option that would allow it, e.g. "--allow example.com"; "" when allowed or not allowable.
     error: why an allowed exchange failed, e.g. "client refused the certificate"; "" if it did not.
+    foreign: credentials that are none of the job's. visible: of an exfiltration attempt, secrets (by name) that stand in the
+    sender's environment.
     """
 
     id: str
@@ -163,6 +187,8 @@ class Exchange:
     error: str = ""
     duration: float = 0.0
     time: float = 0.0
+    foreign: tuple[ForeignRecord, ...] = ()
+    visible: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +208,7 @@ class DnsQuestion:
     origin: Origin = field(default_factory=Origin)
     suggestion: str = ""
     time: float = 0.0
+    visible: tuple[str, ...] = ()  # as of an exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +263,7 @@ class Concern(StrEnum):
     NAME = "name"  # an allowlisted name does not resolve
     FILE = "file"  # a file of the runner, a tool or a privilege changed
     PROCESS = "process"  # a process did what honest ones rarely do
+    CANARY = "canary"  # planted values, and where
     DEGRADED = "degraded"  # the machine lacks something; what is done instead
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ebbgate.gate import boundary
+from ebbgate.gate import boundary, foreign
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
 from ebbgate.secrets.finding import Carrier, Place
+from ebbgate.secrets.parts import Part
 from ebbgate.secrets.stream import Release
 
 
@@ -58,10 +59,13 @@ class BodyStream:
     def _whole(self, held: bytes) -> list[bytes]:
         """The body ended while it was held: as thorough as a buffered one."""
         result = self._context.scanner.scan(held, self._place, content_encoding=self._encoding)
-        return self._release(Release(held, result.findings, result.uninspected), len(held))
+        part = Part(self._place, held, self._draft.content_type)
+        if not self._encoding:
+            foreign.note(self._context, self._draft, part)
+        return self._release(Release(held, result.findings, result.uninspected), len(held), part)
 
-    def _release(self, release: Release, size: int) -> list[bytes]:
-        findings = self._context.judge(release.findings, self._draft.host, tls=self._draft.protocol == "tls")
+    def _release(self, release: Release, size: int, part: Part | None = None) -> list[bytes]:
+        findings = self._context.judge(release.findings, self._draft.host, tls=self._draft.protocol == "tls", part=part)
         self._draft.add_findings(findings)
         if release.uninspected:
             self._draft.note_uninspected(release.uninspected)

@@ -29,8 +29,8 @@ class JobSettings:
 class GateConfiguration:
     """What the warden tells the gate. Secrets are not in it: they come in the vault (``warden.vault``).
 
-    public: what the job says of itself (repository, commit, branch, ...), which is never a secret. job: None where the gate
-    serves one sealed command.
+    public: what the job says of itself (repository, commit, ...), which is never a secret. host_variables: (name, host) of
+    variables that bindings mean. job: None where the gate serves one sealed command.
     """
 
     policy: Policy
@@ -39,4 +39,5 @@ class GateConfiguration:
     nonce: str
     system_bundle: str
     public: frozenset[str] = frozenset()
+    host_variables: tuple[tuple[str, str], ...] = ()
     job: JobSettings | None = None

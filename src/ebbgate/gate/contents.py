@@ -23,6 +23,7 @@ from ebbgate.gate.draft import Draft
 from ebbgate.gate.gatekeeper import draft_of
 from ebbgate.gate.refusal_text import explain
 from ebbgate.secrets.finding import Carrier, Place
+from ebbgate.secrets.parts import Part
 
 BUFFERED = layers.SINK_BOUND
 MAX_CLEAN, MAX_REMEMBERED = 4096, 512  # parts of heads known to be clean, and the bytes of one
@@ -37,10 +38,12 @@ class Contents:
     def __init__(self, context: GateContext) -> None:
         self._context = context
         self._clean: OrderedDict[bytes | tuple[bytes, ...], None] = OrderedDict()
+        self._clean_of = context.scanner.compiled
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Scan the head; decide how the body will be read."""
         draft = draft_of(flow)
+        draft.content_type = flow.request.headers.get("content-type", "")
         self._scan_head(flow, draft)
         if (self._context.enforce and draft.refused) or draft.blocked:
             self._refuse(flow, draft)
@@ -68,6 +71,9 @@ class Contents:
 
     def _scan_pieces(self, values: list[bytes], draft: Draft) -> None:
         """A secret spread over several headers."""
+        if self._context.scanner.compiled is not self._clean_of:  # a value has become known since
+            self._clean.clear()
+            self._clean_of = self._context.scanner.compiled
         together = tuple(values)  # of another type than a value: of one header it would be that value, whole and unread
         if together in self._clean:
             return
@@ -88,12 +94,14 @@ class Contents:
             return
         found, uninspected = len(draft.findings), draft.uninspected
         self._scan(data, place, draft)
-        if len(draft.findings) == found and draft.uninspected == uninspected:
+        in_pieces = self._context.look_for_pieces(data, place, draft)
+        if not in_pieces and len(draft.findings) == found and draft.uninspected == uninspected:
             self._remember(data, len(data))
 
     def _scan(self, data: bytes, place: Place, draft: Draft, encoding: str = "") -> None:
         result = self._context.scanner.scan(data, place, content_encoding=encoding)
-        draft.add_findings(self._context.judge(result.findings, draft.host, tls=draft.protocol == "tls"))
+        part = Part(place, data, draft.content_type)
+        draft.add_findings(self._context.judge(result.findings, draft.host, tls=draft.protocol == "tls", part=part))
         if result.uninspected:
             draft.note_uninspected(result.uninspected)
 
@@ -140,6 +148,7 @@ class Contents:
         encoding = flow.request.headers.get("content-encoding", "").strip().lower()
         if content:
             self._scan(content, Place(Carrier.BODY), draft, encoding)
+            self._context.look_for_pieces(content, Place(Carrier.BODY), draft)
             draft.refuse_if_misnamed(encoding)
         self._decide_buffered(flow, draft, len(content))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from ebbgate.events.types import DecisionRecord, Exchange, FindingRecord, Inspection, Origin
+from ebbgate.events.types import DecisionRecord, Exchange, FindingRecord, ForeignRecord, Inspection, Origin
 from ebbgate.policy.observation import Action, Decision, Protocol, Reason
 from ebbgate.secrets import inflate
 
@@ -37,8 +37,10 @@ class Draft:
     inspection: Inspection = Inspection.FULL
     uninspected: str = ""
     findings: list[FindingRecord] = field(default_factory=list)
+    foreign: list[ForeignRecord] = field(default_factory=list)
     suggestion: str = ""
     error: str = ""
+    content_type: str = ""  # of the request's body, which is taken apart by it
     finished: bool = False
     started: float = field(default_factory=time.time)
     began: float = field(default_factory=time.monotonic)  # clocks on walls jump
@@ -95,6 +97,7 @@ class Draft:
             inspection=str(self.inspection),
             uninspected=self.uninspected,
             findings=tuple(self.findings),
+            foreign=tuple(self.foreign),
             origin=origin,
             suggestion=publish(self.suggestion),
             error=publish(self.error),

@@ -70,7 +70,8 @@ class KnownValues:
         self._allowed, self._bound, self._learned, self._over = allowed, bound, learned, over
         self._counts: dict[str, int] = {}
         self._homes: dict[str, _Home] = {}
-        self._names: dict[str, list[Secret]] = {}
+        self._names: dict[str, list[Secret]] = {}  # by fingerprint
+        self._given: dict[str, list[Secret]] = {}  # by name
         self._full: set[str] = set()
 
     def add(self, found: Iterable[Secret]) -> None:
@@ -93,12 +94,19 @@ class KnownValues:
         """Names under which values were given: one value can have several, and goes where any of them may."""
         for secret in secrets:
             self._names.setdefault(secret.fingerprint(self._salt), []).append(secret)
+            self._given.setdefault(secret.name, []).append(secret)
 
     def named(self, finding: Finding) -> list[Finding]:
         """A finding under each name that its value has, the document's that it was in among them."""
-        names = [one.name for one in self._names.get(finding.fingerprint, ())]
-        outer = finding.secret.partition(" (")[0]
-        return [replace(finding, secret=name) for name in dict.fromkeys((finding.secret, *names, outer))]
+        outer = outermost(finding.secret)
+        within = self._given.get(outer, ()) if outer != finding.secret else ()
+        same = [*self._names.get(finding.fingerprint, ()), *within]
+        found = [finding, *(replace(finding, secret=one.name, kind=one.kind, marks=one.marks) for one in same)]
+        return list(dict.fromkeys((*found, replace(finding, secret=outer))))
+
+    def names_in(self, data: bytes) -> tuple[str, ...]:
+        """Names of the values that stand in data plainly."""
+        return tuple(one.name for one in self._scanner.secrets if one.reveal() in data)
 
     def settle(self, secret: Secret) -> None:
         """Give a value that is new its home. Where a binding speaks of it, its first use says nothing."""
@@ -121,6 +129,11 @@ class KnownValues:
             return False
         home.hosts, home.open = (*home.hosts, host), False
         return True
+
+
+def outermost(name: str) -> str:
+    """The document that a value was in: ``NAME (label)`` was in NAME. Any other is its own."""
+    return name.partition(" (")[0]
 
 
 def is_anybodys(host: str) -> bool:

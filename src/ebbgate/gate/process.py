@@ -34,17 +34,18 @@ import dns.rdtypes.IN
 
 from ebbgate.events.publish import printable, publishable_host
 from ebbgate.events.types import Concern, Notice, Origin, Tampering
-from ebbgate.gate import boundary, engine, judging, upstream_names
+from ebbgate.gate import boundary, engine, judging, upstream_names, written_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.directory import Directory
+from ebbgate.gate.foreign import ForeignCredentials
 from ebbgate.gate.found_values import FoundValues
 from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
 from ebbgate.gate.job_rules import JobRules
-from ebbgate.gate.known_values import MAX_LEARNED, KnownValues
+from ebbgate.gate.known_values import MAX_LEARNED, KnownValues, outermost
 from ebbgate.gate.minted_values import MintedValues
 from ebbgate.gate.opaque import Opaque
 from ebbgate.gate.packets import record_packet
@@ -57,15 +58,17 @@ from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
 from ebbgate.host.name_sources import NameSources, load_name_services
 from ebbgate.policy.suffixes import public_suffix_list, registry_suffix_list
-from ebbgate.secrets.default_bindings import DEFAULTS
+from ebbgate.secrets.bindings import Bindings
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.found import FILE
+from ebbgate.secrets.kinds import kind_of, marks_of
 from ebbgate.secrets.prints import prints_of
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 
-# Order matters: who is it, what does it speak, may it, what does it carry, what came of it.
-ADDONS = (Identity, Protocols, Gatekeeper, Contents, WebSockets, Opaque, Recorder, MintedValues)
+# Order matters: who is it, what does it speak, may it, with whose credentials, what does it carry, what came of it.
+ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder, MintedValues)
 MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
@@ -86,11 +89,11 @@ class Gate:
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish_host(host: str) -> str:
-            return printable(scanner.redact(publishable_host(host, configuration.salt)), MAX_TEXT)
+            return printable(masked(scanner.redact(publishable_host(host, configuration.salt))), MAX_TEXT)
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish(text: str) -> str:
-            return printable(scanner.redact(text), MAX_TEXT)
+            return printable(masked(scanner.redact(text)), MAX_TEXT)
 
         self._redact = publish
         self._forget_published = (publish.cache_clear, publish_host.cache_clear)
@@ -118,6 +121,7 @@ class Gate:
         directory = Directory(carries_secret, self._names_are_trustworthy, lookup)
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
         policy = configuration.policy
+        self._bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
         self.known = KnownValues(
             scanner,
             configuration.salt,
@@ -130,15 +134,23 @@ class Gate:
         for secret in given:
             if secret.sources or secret.origin == FILE:
                 self.known.settle(secret)
-        self.context = GateContext(policy, enforce, scanner, directory, connections, self.reporter, self.known, rules)
+        self.context = GateContext(
+            policy, enforce, scanner, directory, connections, self.reporter, self.known, self._bindings, rules
+        )
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())
 
     def _is_bound(self, secret: Secret) -> bool:
-        """By the user, or by what is shipped, under its own name or that of the document it was in."""
-        names = {secret.name, secret.name.partition(" (")[0]}
-        return bool(names & {one.name for one in self._configuration.policy.bindings}) or bool(names & DEFAULTS.keys())
+        """By the user, under its own name or that of the document it was in, or by a kind that its own shape shows.
+
+        A name alone shows little: ``NPM_TOKEN`` is any registry's.
+        """
+        names = {secret.name, outermost(secret.name)}
+        if names & {one.name for one in self._configuration.policy.bindings}:
+            return True
+        kind = kind_of("", secret.reveal())
+        return self._bindings.names_a_host(kind, marks_of(kind, secret.reveal()))
 
     def _learned(self, new: list[Secret]) -> None:
         """Records from here on must not show them; nor must the warden's, which gets what it needs to recognise them."""
@@ -190,6 +202,7 @@ class Gate:
 
         values = FoundValues(sockets[channel.VALUES], self.known, self._configuration.public, self._values_failed)
         values.serve()
+        self.reporter.visible = values.visible
         self.found_values = values
         await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed, self._crowded)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
@@ -219,6 +232,8 @@ class Gate:
                 self.reporter.send({"type": "pong", **self._counts()})
             case "flush":
                 self._flushing = asyncio.create_task(self._flush(int(message["id"])))
+            case "names":
+                self._naming = asyncio.create_task(self._look_up_names())
 
     def _answer(self, number: int, origin: Origin) -> None:
         self.reporter.answer(number, redacted(origin, self._redact) if self._learned_any else origin)
@@ -227,6 +242,13 @@ class Gate:
         """Every record that is ready goes out before the answer does."""
         await self.reporter.drain()
         self.reporter.send({"type": "flushed", "id": number, **self._counts()})
+
+    async def _look_up_names(self) -> None:
+        try:
+            await written_names.look_up(self.context)
+        except Exception as problem:
+            self._crashed("written_names", problem)
+        self.reporter.send({"type": "named"})
 
     def _counts(self) -> dict[str, int]:
         reporter = self.reporter
@@ -287,6 +309,7 @@ def seal_imports() -> None:
     rehearsal.scan(gzip.compress(b'{"a": "cmVoZWFyc2Fs%20\\u0041"}'), Place(Carrier.BODY))
     rehearsal.redact("rehearsal")
     rehearsal.stream(Place(Carrier.BODY), content_encoding="gzip").finish()
+    importlib.import_module("ebbgate.secrets.decoders")  # which views load when they first read
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
 
 

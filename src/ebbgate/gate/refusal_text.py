@@ -11,6 +11,7 @@ _REASONS = {
     Reason.ADDRESS_MISMATCH: "it was sent to an address that does not belong to the name",
     Reason.HOST_MISMATCH: "its Host differs from the TLS server name",
     Reason.SPECIAL_ADDRESS: "the name resolves to an internal address",
+    Reason.FOREIGN_CREDENTIAL: "it carries a credential that is none of the job's",
     Reason.MALFORMED: "it can be read in more than one way",
     Reason.DEFECT: "the guard failed while judging it",
 }

@@ -47,6 +47,7 @@ class WebSockets:
         whole = self._context.scanner.scan(content, Place(Carrier.WEBSOCKET))
         pieces = flow.metadata[_STREAM].feed(content)
         draft.add_findings(self._context.judge((*whole.findings, *pieces.findings), draft.host, tls=False))
+        self._context.look_for_pieces(content, Place(Carrier.WEBSOCKET), draft)
         if whole.uninspected:
             draft.note_uninspected(whole.uninspected)
         if pieces.findings:

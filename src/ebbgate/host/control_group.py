@@ -24,8 +24,12 @@ class ControlGroup:
 
     def join(self) -> None:
         """Put the calling process into it."""
+        self.take_in(os.getpid())
+
+    def take_in(self, pid: int) -> None:
+        """Put a process into it. OSError when it is gone."""
         if self.path:
-            (self._directory / "cgroup.procs").write_text(str(os.getpid()))
+            (self._directory / "cgroup.procs").write_text(str(pid))
 
     def members(self) -> tuple[int, ...]:
         """Pids in it."""

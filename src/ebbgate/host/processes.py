@@ -153,6 +153,11 @@ def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
     return found
 
 
+def whole_environment(pid: int) -> bytes:
+    """A process' environment as its program found it; empty when it is gone. It holds secrets: look, and keep nothing."""
+    return read_memory(pid, "environ", MAX_ENVIRONMENT) or b""
+
+
 def cgroup(pid: int) -> str:
     """/proc/PID/cgroup as it is; "" when the process is gone."""
     return (process_memory.read(pid, "cgroup", 1 << 14) or b"").decode(errors="replace")

@@ -89,13 +89,12 @@ def name_of(uid: int, root: Path = Path("/")) -> str:
     return ""
 
 
-def home_of(uid: int, root: Path = Path("/")) -> str:
-    """The home directory that passwd has for a uid; "" when there is none."""
-    for line in _lines(root / "etc/passwd"):
-        parts = line.split(":")
-        if len(parts) >= 6 and parts[2] == str(uid):
-            return parts[5]
-    return ""
+def home_of(uid: int, root: Path = Path("/")) -> Path | None:
+    """A user's home directory by passwd, below ``root``; None when there is none."""
+    for parts in (line.split(":") for line in _lines(root / "etc/passwd")):
+        if len(parts) > 5 and parts[2] == str(uid) and parts[5].startswith("/"):
+            return root / parts[5].lstrip("/")
+    return None
 
 
 def group_names(runner: Runner, root: Path = Path("/")) -> tuple[str, ...]:

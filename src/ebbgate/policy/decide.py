@@ -39,7 +39,10 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
     for entry in _entries(policy, seen.host, deny=False):
         why_not = _why_not(entry, seen)
         if why_not is None:
-            return Decision(Action.ALLOW, Reason.RULE, entry.ref, entry.passthrough, _ranges(entry, seen.host))
+            own = policy.own_credentials if entry.own_credentials is None else entry.own_credentials
+            return Decision(
+                Action.ALLOW, Reason.RULE, entry.ref, entry.passthrough, _ranges(entry, seen.host), own_credentials=own
+            )
         if nearest is None or _NEARNESS[why_not] > _NEARNESS[nearest[0]]:
             nearest = (why_not, entry.ref)
     if nearest is not None:

@@ -7,29 +7,24 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ebbgate.policy.model import Entry, HostPattern
+from ebbgate.policy.model import METHODS, Entry, HostPattern
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Protocol, RuleRef
 from ebbgate.policy.suffixes import public_suffix_list
 from ebbgate.policy.yaml_source import Mapping, Node, Problem, Scalar, Sequence
 
-ENTRY_KEYS = ("host", "cidr", "port", "protocol", "methods", "paths", "tls", "reason")
+ENTRY_KEYS = {
+    "host": "`example.com`, or `*.example.com` for everything below it",
+    "cidr": "addresses; with a host, special ones that its name may resolve to",
+    "port": "443 for tls, 80 for http",
+    "protocol": "`tls` (default), `http` or `tcp`",
+    "methods": "empty: all",
+    "paths": "empty: all; `*` within one segment, `**` across them",
+    "tls": "`passthrough`: not decrypted, and not read",
+    "credentials": "`own` or `any`, for this entry",
+    "reason": "for whoever reads it",
+}
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
-METHODS = (
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "PROPFIND",
-    "REPORT",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-)
 # Suffixes below which anybody can have a name, but which are on no public suffix list.
 SHARED_PLATFORMS = frozenset(
     {"amazonaws.com", "azure.com", "windows.net", "cloudapp.net", "googleapis.com", "googleusercontent.com",
@@ -215,7 +210,21 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     ports = _ports(reader, node, protocol, deny=deny)
     methods = _methods(reader, node, protocol, passthrough=passthrough)
     paths = _globs(reader, node, protocol, passthrough=passthrough)
-    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason))
+    own = own_credentials(reader, node.get("credentials"))
+    if own is not None and (deny or passthrough or protocol is Protocol.TCP):
+        reader.fail(node, "credentials cannot be judged here", "they need an allow entry for tls or http, without passthrough")
+    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own))
+
+
+def own_credentials(reader: Reader, node: Node | None) -> bool | None:
+    """``credentials: own`` or ``any``; None where nothing is said."""
+    text = reader.text(node, "credentials")
+    if node is None or text is None:
+        return None
+    if text not in ("own", "any"):
+        near = difflib.get_close_matches(text, ("own", "any"), n=1, cutoff=0.4)
+        reader.fail(node, f"credentials cannot be {text!r}", f"did you mean {near[0]}?" if near else "own or any")
+    return text == "own"
 
 
 def _protocol(reader: Reader, node: Mapping) -> Protocol:
@@ -312,6 +321,7 @@ def _with_ref(reader: Reader, node: Node, entry: Entry) -> Entry:
         entry.paths,
         entry.passthrough,
         entry.reason,
+        entry.own_credentials,
         ref,
     )
 
@@ -329,6 +339,8 @@ def describe(entry: Entry) -> str:
         parts.append(" ".join(entry.paths))
     if entry.passthrough:
         parts.append("passthrough")
+    if entry.own_credentials is not None:
+        parts.append(f"credentials {'own' if entry.own_credentials else 'any'}")
     return " ".join(parts)
 
 

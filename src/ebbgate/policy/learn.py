@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ebbgate.policy.entries import METHODS
+from ebbgate.policy.model import METHODS
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Observation, Protocol, Stage
 

@@ -8,17 +8,30 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 
 from ebbgate.errors import PolicyError
-from ebbgate.policy.entries import Reader, describe, entries, option_entry
-from ebbgate.policy.model import Entry, HostPattern, Policy, SecretBinding, index
+from ebbgate.policy.entries import Reader, describe, entries, option_entry, own_credentials
+from ebbgate.policy.model import PRESET, Entry, HostPattern, Policy, SecretBinding, index
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import RuleRef
 from ebbgate.policy.presets import preset, preset_names
 from ebbgate.policy.yaml_source import Mapping, Node, PolicyProblems, Problem, Scalar, parse, read
+from ebbgate.secrets.bindings import COARSE, FINE
+from ebbgate.secrets.credentials import credentials
 
 MODES = ("enforce", "audit")
-PLACES = ("authorization", "cookie", "query", "path", "body")
-_TOP = ("version", "mode", "use", "allow", "deny", "jobs", "secrets", "inspect-containers")
-_JOB = ("mode", "use", "allow", "deny", "secrets", "inspect-containers")
+PLACES = COARSE
+# What a policy may say, and a job of it; the reference is made of the meanings.
+JOB_KEYS = {
+    "mode": "`enforce` stops what no rule allows, `audit` only watches",
+    "use": "presets",
+    "allow": "entries: hosts, or mappings with the keys below",
+    "deny": "entries that are refused without failing the job",
+    "secrets": "`NAME: {to: [hosts], in: [places]}` replaces where the variable's secret may go by its kind",
+    "credentials": "`own`: requests may carry the job's own credentials only; `any` (default): others are reported",
+    "exceptions": "uses of credentials that are against the rule and wanted, by the names in credentials.md",
+    "canary": "`true` plants credentials that nobody issued; any use of one is an attempt to steal",
+    "inspect-containers": "`true`: TLS from containers must be read, although they do not know the guard's authority",
+}
+KEYS = {"version": "`1`", **JOB_KEYS, "jobs": "by name, what is added for a job; the same keys but `version` and `jobs`"}
 _SECRET = ("to", "in")
 
 
@@ -28,6 +41,9 @@ class _Draft:
     def __init__(self) -> None:
         self.mode: str | None = None
         self.inspect_containers = False
+        self.own_credentials: bool | None = None
+        self.canary = False
+        self.exceptions: list[str] = []
         self.use: list[str] = []
         self.allow: list[Entry] = []
         self.deny: list[Entry] = []
@@ -96,17 +112,31 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
     names = tuple(dict.fromkeys(draft.use))
     for name in names:
         draft.allow += preset(name).entries
-    sources = (*draft.sources, *(f"preset {name}" for name in names))
+    sources = (*draft.sources, *(f"{PRESET}{name}" for name in names))
     chosen = mode or draft.mode or "enforce"
     allow, deny = tuple(draft.allow), tuple(draft.deny)
     text = "\n".join(
         [chosen, *(f"allow {describe(one)}" for one in allow), *(f"deny {describe(one)}" for one in deny)]
         + [f"secret {one.name} {[str(host) for host in one.to]} {one.places}" for one in draft.bindings]
         + (["inspect-containers"] if draft.inspect_containers else [])
+        + (["credentials own"] if draft.own_credentials else [])
+        + (["canary"] if draft.canary else [])
+        + [f"exception {name}" for name in draft.exceptions]
     )
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    bindings, inspect = tuple(draft.bindings), draft.inspect_containers
-    return Policy(chosen, allow, deny, bindings, sources, digest, inspect, index(allow), index(deny))
+    return Policy(
+        chosen,
+        allow,
+        deny,
+        tuple(draft.bindings),
+        sources,
+        hashlib.sha256(text.encode()).hexdigest(),
+        draft.inspect_containers,
+        tuple(dict.fromkeys(draft.exceptions)),
+        draft.own_credentials is True,
+        draft.canary,
+        index(allow),
+        index(deny),
+    )
 
 
 def _add_option(draft: _Draft, text: str, option: str, *, deny: bool) -> None:
@@ -147,7 +177,7 @@ def _add_text(draft: _Draft, source: str, text: str, job: str | None) -> None:
     if not isinstance(node, Mapping):
         reader.fail(node, "a policy is a mapping", "begin with: version: 1")
     else:
-        reader.unknown_keys(node, _TOP, "the policy")
+        reader.unknown_keys(node, KEYS, "the policy")
         _version(reader, node)
         _section(draft, reader, node)
         _jobs(draft, reader, node.get("jobs"), job)
@@ -171,17 +201,38 @@ def _section(draft: _Draft, reader: Reader, node: Mapping) -> None:
         else:
             near = difflib.get_close_matches(text, MODES, n=1, cutoff=0.4)
             reader.fail(given, f"unknown mode {text!r}", f"did you mean {near[0]}?" if near else "enforce or audit")
-    wanted = node.get("inspect-containers")
-    if wanted is not None:
-        truth = reader.text(wanted, "inspect-containers")
-        if truth not in ("true", "false"):
-            reader.fail(wanted, "inspect-containers is a yes or no", "true or false")
-        draft.inspect_containers = draft.inspect_containers or truth == "true"
+    draft.inspect_containers = _truth(reader, node, "inspect-containers") or draft.inspect_containers
+    draft.canary = _truth(reader, node, "canary") or draft.canary
+    own = own_credentials(reader, node.get("credentials"))
+    draft.own_credentials = draft.own_credentials if own is None else own
+    draft.exceptions += _exceptions(reader, node.get("exceptions"))
     for item in reader.texts(node.get("use"), "use") if node.get("use") is not None else ():
         _add_use(draft, item, reader.source)
     draft.allow += entries(reader, node.get("allow"), "allow", deny=False)
     draft.deny += entries(reader, node.get("deny"), "deny", deny=True)
     draft.bindings += _secrets(reader, node.get("secrets"))
+
+
+def _truth(reader: Reader, node: Mapping, key: str) -> bool:
+    given = node.get(key)
+    truth = reader.text(given, key)
+    if given is not None and truth not in ("true", "false", None):
+        reader.fail(given, f"{key} is a yes or no", "true or false")
+    return truth == "true"
+
+
+def _exceptions(reader: Reader, node: Node | None) -> list[str]:
+    """Names of uses that the table of kinds knows, and forbids unless they are named here."""
+    known = sorted(credentials().exceptions)
+    found: list[str] = []
+    for item in reader.texts(node, "exceptions"):
+        if item.text in known:
+            found.append(item.text)
+            continue
+        near = difflib.get_close_matches(item.text, known, n=1, cutoff=0.4)
+        fix = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        reader.fail(item, f"unknown exception {item.text!r}", fix)
+    return found
 
 
 def _jobs(draft: _Draft, reader: Reader, node: Node | None, job: str | None) -> None:
@@ -196,7 +247,7 @@ def _jobs(draft: _Draft, reader: Reader, node: Node | None, job: str | None) -> 
         if not isinstance(value, Mapping):
             reader.fail(value, f"job {name.text} must be a mapping")
             continue
-        reader.unknown_keys(value, _JOB, f"job {name.text}")
+        reader.unknown_keys(value, JOB_KEYS, f"job {name.text}")
         target = draft if name.text == job else _Draft()
         _section(target, reader, value)
         if target is not draft:
@@ -239,8 +290,9 @@ def _bound_host(reader: Reader, item: Scalar) -> HostPattern | None:
 
 def _place(reader: Reader, item: Scalar) -> str:
     text = item.text.strip().lower()
-    if text not in PLACES and not (text.startswith("header:") and len(text) > len("header:")):
+    kind, _, name = text.partition(":")
+    if text not in PLACES and not (kind in FINE and name):
         near = difflib.get_close_matches(text, PLACES, n=1, cutoff=0.4)
-        known = f"{', '.join(PLACES)} or header:NAME"
+        known = f"{', '.join(PLACES)}, or one of {', '.join(FINE)} with :NAME"
         reader.fail(item, f"unknown place {item.text!r}", f"did you mean {near[0]}?" if near else known)
     return text

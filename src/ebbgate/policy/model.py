@@ -7,6 +7,23 @@ from dataclasses import dataclass, field
 
 from ebbgate.policy.observation import Protocol, RuleRef
 
+PRESET = "preset "  # before a preset's name, where rules say whence they are
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "PROPFIND",
+    "REPORT",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
@@ -29,7 +46,7 @@ class Entry:
 
     host: None for an entry of addresses only. cidrs: with a host, where its name may resolve to although special; without,
     the literal addresses meant. ports: empty means every port (deny entries only). methods: empty means all.
-    paths: empty means all.
+    paths: empty means all. own_credentials: whether only the job's own may be used there; None: as the policy says.
     """
 
     host: HostPattern | None
@@ -40,7 +57,13 @@ class Entry:
     paths: tuple[str, ...] = ()
     passthrough: bool = False
     reason: str = ""
+    own_credentials: bool | None = None
     ref: RuleRef = RuleRef("", 0, 0, "")
+
+    @property
+    def is_of_preset(self) -> bool:
+        """Whether it came with a preset."""
+        return self.ref.source.startswith(PRESET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,8 @@ def index(entries: tuple[Entry, ...]) -> EntryIndex:
 class Policy:
     """A run's policy. mode: "enforce" or "audit". sources: files, presets, options. digest: SHA-256 of its canonical text.
 
-    inspect_containers: TLS from containers must be read, although they do not know the guard's authority.
+    inspect_containers: TLS from containers must be read, although they do not know the guard's authority. exceptions: uses of
+    credentials that are against the rule and wanted. own_credentials: only the job's own may be used. canary: plant some.
     """
 
     mode: str
@@ -97,5 +121,8 @@ class Policy:
     sources: tuple[str, ...] = ()
     digest: str = ""
     inspect_containers: bool = False
+    exceptions: tuple[str, ...] = ()
+    own_credentials: bool = False
+    canary: bool = False
     allow_index: EntryIndex = field(default_factory=EntryIndex)
     deny_index: EntryIndex = field(default_factory=EntryIndex)

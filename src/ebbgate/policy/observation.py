@@ -79,6 +79,7 @@ class Reason(StrEnum):
     SPECIAL_ADDRESS = "special-address"  # loopback, link-local, metadata, private: no rule says so
     NO_NAME = "no-name"  # opaque, and no name is known
     NOT_CARRIED = "not-carried"  # UDP, ICMP and whatever else the enclosure never carries
+    FOREIGN_CREDENTIAL = "foreign-credential"  # a credential that is not one of the job's, where only those may be used
     MALFORMED = "malformed"  # cannot be parsed; what cannot be judged is denied
     DEFECT = "defect"  # the guard failed while judging: denied
 
@@ -100,7 +101,7 @@ class Decision:
     rule: the entry that matched, or for a denial inside an allowed host the nearest one; None otherwise.
     passthrough: TLS is to be forwarded without decryption (rule with ``tls: passthrough``).
     permitted_ranges: CIDR texts in which the matched rule lets the gate dial although they are special.
-    quiet: denied without failing the job.
+    quiet: denied without failing the job. own_credentials: requests may carry the job's own credentials only.
     """
 
     action: Action
@@ -109,6 +110,7 @@ class Decision:
     passthrough: bool = False
     permitted_ranges: tuple[str, ...] = ()
     quiet: bool = False
+    own_credentials: bool = False
 
     @property
     def allowed(self) -> bool:

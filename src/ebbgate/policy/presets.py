@@ -9,7 +9,7 @@ from importlib import resources
 
 from ebbgate.errors import IntegrityError, PolicyError
 from ebbgate.policy.entries import Reader, entries
-from ebbgate.policy.model import Entry
+from ebbgate.policy.model import PRESET, Entry
 from ebbgate.policy.yaml_source import Mapping, PolicyProblems, parse
 
 _KEYS = ("version", "name", "description", "allow")
@@ -43,10 +43,10 @@ def preset(name: str) -> Preset:
 
 
 def _read(name: str, text: str) -> Preset:
-    node = parse(text, f"preset {name}")
+    node = parse(text, f"{PRESET}{name}")
     if not isinstance(node, Mapping):
         raise IntegrityError(f"the preset {name} is no mapping")
-    reader = Reader(f"preset {name}")
+    reader = Reader(f"{PRESET}{name}")
     reader.unknown_keys(node, _KEYS, "a preset")
     found = entries(reader, node.get("allow"), "allow", deny=False)
     for one in found:

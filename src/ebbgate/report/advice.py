@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from ebbgate.events.incidents import Incident, Kind
 from ebbgate.policy.observation import Reason
+from ebbgate.report.places import is_bindable, place_of
+from ebbgate.secrets.credentials import CANARY
 
 ALLOWABLE = frozenset({Reason.NO_RULE, Reason.PORT, Reason.PROTOCOL, Reason.METHOD, Reason.PATH, Reason.SPECIAL_ADDRESS})
-
-# Places as the journal names them, and as a policy's ``in:`` does.
-_BINDABLE = {
-    "header:authorization": "authorization",
-    "header:cookie": "cookie",
-    "url:query": "query",
-    "url:path": "path",
-    "body": "body",
-}
 
 
 def advice(incident: Incident, names: str = "") -> list[str]:
@@ -31,19 +24,26 @@ def advice(incident: Incident, names: str = "") -> list[str]:
 
 
 def _about_secret(incident: Incident, names: str) -> list[str]:
+    if incident.credential == CANARY:
+        return ["no honest program uses a canary: find out what this process is, and take every secret in its reach for stolen"]
     if not incident.stopped:
         return [
             f"rotate {names} now: the value left the machine",
             f"find out what {incident.host} is and why it was sent there",
         ]
     lines = [f"find out why this process sends that there; if nobody meant it to, rotate {names} and look for what did"]
-    if incident.destination.startswith("tls:") and incident.place in _BINDABLE:
-        place = _BINDABLE[incident.place]
+    if incident.destination.startswith("tls:") and is_bindable(incident.place):
+        place = place_of(incident.place, incident.field)
         lines.append(f"if it belongs there, bind it: secrets: {{{incident.secret}: {{to: [{incident.host}], in: [{place}]}}}}")
     return lines
 
 
 def _about_destination(incident: Incident) -> list[str]:
+    if incident.reason == Reason.FOREIGN_CREDENTIAL:
+        return [
+            "find out whose credential it is and how the process came by it: attackers bring their own, or another victim's",
+            "if it is the job's, make it known (--secret, EBBGATE_SECRET_<NAME>); or write credentials: any for this host",
+        ]
     if incident.reason in (Reason.ADDRESS_MISMATCH, Reason.HOST_MISMATCH):
         return ["no honest client does this; find out what started the process"]
     if incident.reason in ALLOWABLE and incident.suggestion:

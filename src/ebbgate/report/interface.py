@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ebbgate.events.incidents import Incident, incidents
+from ebbgate.events.incidents import Incident, destination, incidents
 from ebbgate.events.types import (
     Armed,
     CommandEnded,
@@ -23,10 +23,12 @@ from ebbgate.events.types import (
 )
 from ebbgate.events.verdict import Verdict, verdict
 from ebbgate.policy.observation import Action, Reason
+from ebbgate.report.rotation import Rotation, kind_name, rotations
 from ebbgate.report.suggested import suggest
 
 MAX_PROGRAMS = 8  # named for one destination
 MAX_NOTICES = 200
+MAX_FOREIGN = 100
 MAX_LISTED = 5000  # destinations, and kinds of quiet denials, named one by one; the rest is one entry with their sum
 
 
@@ -57,10 +59,29 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class RunReport:
-    """One run. suggested: a policy learned from it, in audit mode. quiet: denials that ask nobody to act, by text.
+class Foreign:
+    """Credentials of one kind that are none of the job's, at one destination. denied: by ``credentials: own``.
 
-    left_out: incidents, destinations and others that ``report.json`` has no room for.
+    checked: "holds", "fails" or "" for the format's own test; programs, steps: that sent them.
+    """
+
+    kind: str
+    kind_name: str
+    destination: str
+    place: str
+    checked: str
+    denied: bool
+    count: int
+    programs: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """One run. rotations: what to do about secrets on their way out. foreign: credentials that are none of the job's.
+
+    suggested: a policy learned from it, in audit mode. quiet: denials that ask nobody to act, by text. left_out: incidents,
+    destinations and others that ``report.json`` has no room for.
     """
 
     verdict: Verdict
@@ -84,6 +105,8 @@ class RunReport:
     complete: bool
     suggested: str | None
     notices: tuple[Notice, ...] = ()
+    rotations: tuple[Rotation, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
     left_out: int = 0
 
 
@@ -113,6 +136,7 @@ def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
     armed = next((one.seconds for one in known if isinstance(one, Armed)), 0.0)
     command = next((one for one in known if isinstance(one, CommandEnded)), CommandEnded(1, False, 0.0))
     ended = next((one for one in known if isinstance(one, RunEnded)), RunEnded(False, 0, 0))
+    found = tuple(incidents(known))
     return RunReport(
         verdict=verdict(known),
         exit_code=exit_code,
@@ -127,7 +151,7 @@ def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
         command_exit_code=command.exit_code,
         killed_by_guard=command.killed_by_guard,
         seconds=command.seconds,
-        incidents=tuple(incidents(known)),
+        incidents=found,
         destinations=tuple(_destinations(known)),
         quiet=tuple(_quiet(known)),
         uninspected_bytes=ended.uninspected_bytes,
@@ -135,6 +159,8 @@ def build_report(events: Iterable[Event], exit_code: int) -> RunReport:
         complete=ended.complete,
         suggested=suggest(known) if started.mode == "audit" else None,
         notices=tuple(one for one in known if isinstance(one, Notice))[:MAX_NOTICES],
+        rotations=rotations(found),
+        foreign=tuple(_foreign(known))[:MAX_FOREIGN],
     )
 
 
@@ -190,6 +216,28 @@ def _count(reached: _Reached, event: Exchange) -> None:
     for finding in event.findings:
         if finding.permitted:
             reached.secrets[finding.secret] = None
+
+
+def _foreign(events: list[Event]) -> Iterator[Foreign]:
+    seen: dict[tuple[str, str, str, str, bool], list[Exchange]] = {}
+    for event in events:
+        if isinstance(event, Exchange):
+            for one in event.foreign:
+                seen.setdefault((one.kind, destination(event), one.place, one.checked, one.denied), []).append(event)
+    for (kind, where, place, checked, denied), exchanges in seen.items():
+        programs = (one.origin.process.exe.rpartition("/")[2] or "?" for one in exchanges if one.origin.process is not None)
+        steps = (one.origin.step.name for one in exchanges if one.origin.step is not None)
+        yield Foreign(
+            kind,
+            kind_name(kind),
+            where,
+            place,
+            checked,
+            denied,
+            len(exchanges),
+            tuple(dict.fromkeys(programs))[:MAX_PROGRAMS],
+            tuple(dict.fromkeys(steps))[:MAX_PROGRAMS],
+        )
 
 
 def _quiet(events: list[Event]) -> list[tuple[str, int]]:

@@ -11,10 +11,24 @@ from collections.abc import Iterable
 
 from ebbgate.events.incidents import Incident, Kind
 from ebbgate.events.publish import printable
+from ebbgate.events.types import Concern
 from ebbgate.events.verdict import Verdict
 from ebbgate.report.advice import advice
 from ebbgate.report.interface import Destination, RunReport
-from ebbgate.report.wording import headline, left, process_text, remarks, size, together, verdict_text, watched, whereabouts, why
+from ebbgate.report.wording import (
+    about_secrets,
+    foreign_text,
+    headline,
+    process_text,
+    remarks,
+    rotation_text,
+    size,
+    together,
+    verdict_text,
+    watched,
+    whereabouts,
+    why,
+)
 
 MAX_BYTES = 900_000  # GitHub drops a summary over 1,024 KiB whole, and other steps of the job may write there too
 MAX_INCIDENTS = 50
@@ -37,6 +51,8 @@ def to_markdown(report: RunReport) -> str:
         f"### {_SIGNS[report.verdict]} Ebbgate: {verdict_text(report)}",
         f"{_facts(report)}",
         *_incidents(report),
+        *_rotations(report),
+        *_foreign(report),
         *_destinations(report),
         *_quiet(report),
         *_notices(report),
@@ -89,8 +105,7 @@ def _incident(number: int, group: list[Incident]) -> str:
     times = f" ({first.count} times)" if first.count > 1 else ""
     lines = [f"{number}. **{code(headline(first, names))}**{times}"]
     if first.kind is Kind.exfiltration:
-        lines.append(f"where: {code(first.place)}, written as {code(' in '.join(reversed(first.encodings)) or 'raw')}")
-        lines.append(f"left: {left(first)}")
+        lines += [f"{word}: {code(text, 400)}" for word, text in about_secrets(group)]
     elif first.kind is Kind.blocked:
         lines.append(f"why: {code(why(first))}")
     lines += [f"{word}: {code(text)}" for word, text in whereabouts(first.origin)]
@@ -99,6 +114,21 @@ def _incident(number: int, group: list[Incident]) -> str:
         lines += [f"from: {code(process_text(one))}" for one in first.origin.ancestry[:4]]
     lines += [f"do: {code(line, 400)}" for line in advice(first, names)]
     return "\n   - ".join(lines)
+
+
+def _rotations(report: RunReport) -> Iterable[str]:
+    if not report.rotations:
+        return
+    yield "#### Secrets to rotate"
+    for one in report.rotations[:MAX_INCIDENTS]:
+        lines = [f"{code(one.secret)} {code(one.kind_name) if one.kind_name else ''} {rotation_text(one)}, in this order:"]
+        yield "\n".join([*lines, *(f"- [ ] {code(step, 400)}" for step in one.steps)])
+
+
+def _foreign(report: RunReport) -> Iterable[str]:
+    if report.foreign:
+        lines = [f"- {code(foreign_text(one), 400)}" for one in report.foreign[:MAX_INCIDENTS]]
+        yield "\n".join(["#### Credentials that are none of the job's\n", *lines])
 
 
 def _destinations(report: RunReport) -> Iterable[str]:
@@ -139,6 +169,9 @@ def _quiet(report: RunReport) -> Iterable[str]:
 
 
 def _notices(report: RunReport) -> Iterable[str]:
+    for one in report.notices:
+        if one.concern == Concern.NAME:
+            yield f"⚠️ {code(one.what, 400)}"
     if report.notices:
         lines = [f"- {code(one.what, 400)}" for one in report.notices[:MAX_ROWS]]
         yield _folded(f"{len(report.notices)} things to know", "\n".join(lines))

@@ -10,16 +10,17 @@ from ebbgate.policy.addresses import special_range
 from ebbgate.policy.learn import Bound, Learned, suggested_policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Action, Reason
+from ebbgate.report.places import place_of
 
 # What no rule should allow, and why, in the words of a comment.
 _NOT_LEARNED = {
     Reason.ADDRESS_MISMATCH: "went to an address that is not the name's",
     Reason.HOST_MISMATCH: "its Host differed from the TLS server name",
+    Reason.FOREIGN_CREDENTIAL: "it carried a credential that is none of the job's",
     Reason.MALFORMED: "could not be read in one way only",
     Reason.DEFECT: "the guard failed while judging it",
     Reason.NO_NAME: "no name is known for it",
 }
-_PLACES = {"header:authorization": "authorization", "header:cookie": "cookie", "url:query": "query", "url:path": "path"}
 
 
 def suggest(events: Iterable[Event]) -> str:
@@ -49,7 +50,7 @@ def _from_exchange(
     reason = event.decision.reason
     leaks = [finding for finding in event.findings if not finding.permitted]
     for leak in leaks:
-        place = _PLACES.get(leak.place, leak.place)
+        place = place_of(leak.place, leak.field)
         notes[f"not suggested: {host} was sent the secret {leak.secret} ({place}); if that is right, bind it under secrets:"] = (
             None
         )
@@ -67,7 +68,7 @@ def _from_exchange(
     passthrough = event.decision.rule.endswith(" passthrough")
     learned.append(Learned(host, event.port, event.protocol, methods, cidrs, passthrough=passthrough))
     bound += [
-        Bound(finding.secret, host, _PLACES.get(finding.place, finding.place)) for finding in event.findings if finding.permitted
+        Bound(finding.secret, host, place_of(finding.place, finding.field)) for finding in event.findings if finding.permitted
     ]
 
 

@@ -17,10 +17,12 @@ from ebbgate.report.advice import ALLOWABLE, advice
 from ebbgate.report.interface import RunReport
 from ebbgate.report.wording import (
     MAX_COMMAND,
+    about_secrets,
+    foreign_text,
     headline,
-    left,
     process_text,
     remarks,
+    rotation_text,
     size,
     together,
     verdict_text,
@@ -56,6 +58,8 @@ def _everything(console: Console, report: RunReport) -> None:
     console.print(Text.assemble("ebbgate: ", (label, style), f" · {report.mode} · exit code {report.exit_code}"))
     _facts(console, report)
     _incidents(console, report)
+    _rotations(console, report)
+    _foreign(console, report)
     _destinations(console, report)
     _notes(console, report)
 
@@ -122,8 +126,7 @@ def _incident(console: Console, number: int, group: list[Incident]) -> None:
     console.print(Text.assemble(f"  {number}. ", (headline(incident, names), style), times))
     rows: list[tuple[str, str]] = []
     if incident.kind is Kind.exfiltration:
-        rows.append(("where", f"{incident.place}, written as {' in '.join(reversed(incident.encodings)) or 'raw'}"))
-        rows.append(("left", left(incident)))
+        rows += about_secrets(group)
     elif incident.kind is Kind.blocked:
         rows.append(("why", why(incident)))
     rows += whereabouts(incident.origin)
@@ -135,6 +138,27 @@ def _incident(console: Console, number: int, group: list[Incident]) -> None:
         rows.append(("process", "unknown: it had ended already"))
     rows += [("do" if position == 0 else "", line) for position, line in enumerate(advice(incident, names))]
     _pairs(console, rows, indent=5)
+
+
+def _rotations(console: Console, report: RunReport) -> None:
+    if not report.rotations:
+        return
+    console.print()
+    console.print(Text("Secrets to rotate, in this order of steps", style="bold"))
+    for one in report.rotations[:MAX_SHOWN]:
+        console.print(Text(f"  {one.secret}{f' ({one.kind_name})' if one.kind_name else ''}: {rotation_text(one)}"))
+        _pairs(console, [(str(number), step) for number, step in enumerate(one.steps, 1)], indent=5)
+
+
+def _foreign(console: Console, report: RunReport) -> None:
+    if not report.foreign:
+        return
+    console.print()
+    console.print(Text("Credentials that are none of the job's", style="bold"))
+    for one in report.foreign[:MAX_SHOWN]:
+        console.print(Text(f"  {foreign_text(one)}"))
+    if len(report.foreign) > MAX_SHOWN:
+        console.print(Text(f"  and {len(report.foreign) - MAX_SHOWN} more in report.json"))
 
 
 def _destinations(console: Console, report: RunReport) -> None:

@@ -10,8 +10,11 @@ from ebbgate.events.types import Container, Origin, Process, Step
 from ebbgate.events.verdict import Verdict
 from ebbgate.exit_codes import BLOCKED, EXFILTRATION
 from ebbgate.policy.observation import Reason
-from ebbgate.report.interface import Destination, RunReport
+from ebbgate.report.interface import Destination, Foreign, RunReport
+from ebbgate.report.rotation import Rotation, kind_name
+from ebbgate.secrets.credentials import CANARY
 
+MAX_NAMES, MAX_PLACES = 10, 3  # of secrets, and where they were, in one line
 MAX_COMMAND = 240  # characters of a command line
 AUDITED = {Verdict.blocked: BLOCKED, Verdict.exfiltration: EXFILTRATION}
 LABELS = {
@@ -32,6 +35,7 @@ _REASONS = {
     Reason.SPECIAL_ADDRESS: "the name leads to an internal address",
     Reason.NO_NAME: "no name is known for the address",
     Reason.NOT_CARRIED: "only TCP and DNS are ever carried",
+    Reason.FOREIGN_CREDENTIAL: "it carries a credential that is none of the job's",
     Reason.MALFORMED: "it can be read in more than one way",
     Reason.DEFECT: "the guard failed while judging it",
 }
@@ -78,6 +82,45 @@ def headline(incident: Incident, names: str) -> str:
     if incident.kind is Kind.blocked:
         return f"{'blocked' if incident.stopped else 'would be blocked'}: {incident.destination}"
     return incident.detail
+
+
+def sighting(incident: Incident) -> str:
+    """Where in the request a secret was seen, and how it was written."""
+    where = incident.place + (f" ({incident.field})" if incident.field else "")
+    at = f", at byte {incident.offset:,}" if incident.offset >= 0 else ""
+    return f"{where}{at}, written as {' in '.join(reversed(incident.encodings)) or 'raw'}"
+
+
+def about_secrets(group: list[Incident]) -> list[tuple[str, str]]:
+    """(word, text) of what is known of the secrets that went the same way."""
+    kinds = dict.fromkeys(f"{one.secret}: {kind_name(one.credential)}" for one in group if kind_name(one.credential))
+    found = [("kind", "; ".join(kinds))] if kinds else []
+    places = list(dict.fromkeys(map(sighting, group)))
+    more = f"; and in {len(places) - MAX_PLACES} more" if len(places) > MAX_PLACES else ""
+    found.append(("where", "; ".join(places[:MAX_PLACES]) + more))
+    found.append(("left", left(group[0])))
+    others = sorted({name for one in group for name in one.visible} - {one.secret for one in group})
+    if others:
+        shown = ", ".join(others[:MAX_NAMES]) + (f" and {len(others) - MAX_NAMES} more" if len(others) > MAX_NAMES else "")
+        found.append(("in reach", f"of the same process: {shown}"))
+    return found
+
+
+def rotation_text(one: Rotation) -> str:
+    """When the steps are to be taken."""
+    if one.kind == CANARY:
+        return "it was used"
+    return "it left" if one.left else "unless it was meant to be sent there"
+
+
+def foreign_text(one: Foreign) -> str:
+    """A credential that is none of the job's, in one line."""
+    verb = "refused" if one.denied else "seen"
+    doubt = ", whose checksum does not hold" if one.checked == "fails" else ", whose checksum holds" if one.checked else ""
+    by = f", by {', '.join(one.programs)}" if one.programs else ""
+    step = f" in step {', '.join(one.steps)}" if one.steps else ""
+    times = f" ({one.count} times)" if one.count > 1 else ""
+    return f"{verb}: {one.kind_name or one.kind}{doubt}, to {one.destination} in {one.place}{by}{step}{times}"
 
 
 def left(incident: Incident) -> str:

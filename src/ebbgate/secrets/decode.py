@@ -17,7 +17,10 @@ from collections.abc import Iterator, Sequence
 
 from ebbgate.secrets import inflate
 from ebbgate.secrets.decoders import ANYWHERE, CONTAINERS, TEXTS
-from ebbgate.secrets.views import MAX_BYTES, MAX_DEPTH, Budget, Decoder, View, text_of
+from ebbgate.secrets.views import MAX_BYTES, SMALL, Budget, Decoder, View, deepest, text_of
+
+_REPEATED = ("percent", "escapes")  # these undo what was written so several times over at once
+_FIRST = ("values", "unicode")  # these make almost what they are given, so they come first or not at all
 
 
 def views(data: bytes, content_encoding: str, budget: Budget) -> Iterator[View]:
@@ -45,12 +48,13 @@ def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> 
             mark = hash(view.data)
             if mark in seen:
                 continue
-            seen.add(mark)
+            leads_on = view.depth < deepest(len(view.data)) and view.encodings[-1:] != ("values",)
+            if leads_on:
+                seen.add(mark)
+                waiting.append(view)
             if not budget.take(len(view.data)):
                 return
             yield view
-            if view.depth < MAX_DEPTH and view.encodings[-1:] != ("values",):
-                waiting.append(view)
 
 
 def _undo_codings(view: View, header: str, budget: Budget) -> View | None:
@@ -85,6 +89,10 @@ def _decoded(view: View, budget: Budget, *, containers: bool) -> Iterator[View]:
 
 def _each(table: Sequence[tuple[str, Decoder]], view: View, budget: Budget) -> Iterator[View]:
     for name, decoder in table:
+        if (view.encodings[-1:] == (name,) and name in _REPEATED) or (
+            len(view.encodings) > (len(view.data) <= SMALL) and name in _FIRST
+        ):
+            continue
         try:
             for made in decoder(view.data, budget):
                 if made.data and made.data != view.data:

@@ -43,6 +43,8 @@ class Finding:
     place: where it was seen.
     encodings: from the outside in, e.g. ("gzip", "base64"); ("raw",) when it was written plainly.
     offset: byte offset of the outermost encoded run in the place's data as sent; -1 when unknown.
+    kind: id of the secret's kind (``secrets.credentials``), "" when unknown. marks: what it says of where it belongs.
+    aliases: other names that its value had from the start.
     """
 
     secret: str
@@ -50,3 +52,6 @@ class Finding:
     place: Place
     encodings: tuple[str, ...]
     offset: int
+    kind: str = ""
+    marks: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from ebbgate.secrets import decode, views
 from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
 from ebbgate.secrets.compiled import Compiled
-from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.finding import Carrier, Finding, Place
+from ebbgate.secrets.fragments import Form, Fragments
 from ebbgate.secrets.needles import ONE_HYPHEN
-from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.secret import Secret, merged
 from ebbgate.secrets.stream import StreamScan
 
 MAX_SECRETS = 4096  # of one run; a job that makes more gets the newest looked for and the oldest that were found at run time not
@@ -36,7 +37,8 @@ class Scanner:
         self._salt = salt
         self._known: dict[bytes, Secret] = {}
         self.compiled = Compiled(())
-        self.add(secrets)
+        self._fragments: Fragments | None = None
+        self.add(merged(secrets))
 
     def add(self, secrets: Iterable[Secret]) -> list[Secret]:
         """Look for these too; those that were not known yet. A value that has a name keeps it."""
@@ -47,6 +49,7 @@ class Scanner:
                 new.append(secret)
         if new:
             self.compiled = Compiled(list(self._known.values()))
+            self._fragments = None
         return new
 
     @property
@@ -67,6 +70,10 @@ class Scanner:
             found += self.in_view(compiled, view, place)
         return ScanResult(tuple(_distinct(found)), budget.uninspected, len(data))
 
+    def holds(self, value: bytes) -> bool:
+        """Whether a value is a secret, contains one, or is a part of one."""
+        return any(value in one.reveal() for one in self.secrets) or bool(self.scan(value, Place(Carrier.BODY)).findings)
+
     def in_view(self, compiled: Compiled, view: views.View, place: Place, base: int = 0) -> list[Finding]:
         """Findings in one reading of data that begins at an offset of a stream."""
         found = []
@@ -86,10 +93,23 @@ class Scanner:
         found = [self._finding(compiled, hit, place, ("pieces",), -1) for hit in first_of_each(hits)]
         return ScanResult(tuple(_distinct(found)), "", len(joined))
 
+    def fragments(self, data: bytes, *, but: Collection[str] = ()) -> dict[Form, int]:
+        """Which bytes of which forms of which secrets are in data. but: names of secrets that are there as a whole."""
+        if self._fragments is None:
+            self._fragments = Fragments(self.secrets)
+        return {form: bits for form, bits in self._fragments.search(data).items() if self.secrets[form.owner].name not in but}
+
+    def identity(self, owner: int) -> tuple[str, str]:
+        """(name, fingerprint) of the secret with an index. Indexes stay what they are."""
+        secret = self.secrets[owner]
+        return secret.name, secret.fingerprint(self._salt)
+
     def _finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         secret = compiled.secrets[hit.needle.owner]
         inner = () if outer and hit.needle.encodings == ("raw",) else hit.needle.encodings
-        return Finding(secret.name, secret.fingerprint(self._salt), place, (*outer, *inner), offset)
+        fingerprint = secret.fingerprint(self._salt)
+        kind, marks, aliases = secret.kind, secret.marks, secret.aliases
+        return Finding(secret.name, fingerprint, place, (*outer, *inner), offset, kind, marks, aliases)
 
     def finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
         """A finding of a stream."""

@@ -16,11 +16,13 @@ from ebbgate.events.types import Concern, Defect, Notice, Origin
 from ebbgate.gate.configuration import GateConfiguration, JobSettings
 from ebbgate.host import (
     early_connections,
+    home_files,
     lockdown,
     name_service,
     nftables,
     runner_identity,
     runner_platform,
+    sudo_environment,
     system_trust,
     trust,
 )
@@ -30,10 +32,13 @@ from ebbgate.host.early_connections import EarlyConnection
 from ebbgate.host.lock_containers import ContainerLock
 from ebbgate.host.lock_memory import MemoryFiles, MemoryLock
 from ebbgate.host.lock_sudo import SudoLock
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.known import public_values
 from ebbgate.secrets.prints import Redactor
 from ebbgate.warden import proof
 from ebbgate.warden.control import SOCKET, ControlServer
+from ebbgate.warden.detached import BEGAN, ENVIRONMENT
+from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job import JobGuard
 from ebbgate.warden.job_gate import JobGate
@@ -41,12 +46,11 @@ from ebbgate.warden.job_monitor import Guarding, JobMonitor
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.run import place_of
 
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 ARMING_SECONDS = 45.0  # for any one step; on an idle machine the whole takes about one second
 MAX_EARLY = 50  # connections from before that are told one by one
-EVENTS, BUNDLE, JAVA, CA = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem"
+EVENTS, BUNDLE, JAVA, CA, SUDO = "events.jsonl", "ca-bundle.pem", "truststore.p12", "ca.pem", "sudo.env"
 _KEPT = ("sudo.kept", "containers.kept", "ports.kept", "core-pattern.kept")  # what locks put back when they are undone
-FILES = (EVENTS, BUNDLE, JAVA, CA, SOCKET, *_KEPT)
+FILES = (EVENTS, BUNDLE, JAVA, CA, SUDO, SOCKET, *_KEPT)
 
 
 class Arming:
@@ -62,6 +66,8 @@ class Arming:
         self._trusted = False
         self._laid: list[lockdown.Lock] = []
         self._state_is_ours = False
+        self._runner: runner_identity.Runner | None = None
+        self._planted: list[home_files.Planted] = []
         self.is_closed = False
         self.guard: JobGuard | None = None
 
@@ -77,6 +83,7 @@ class Arming:
         try:
             self._prove(guard)
             self._lock(guard)
+            environment |= self._plant(guard)
             if guard.monitor is not None:
                 guard.monitor.watch(self._selector, environment, self._guarding(guard))
         except BaseException as problem:
@@ -101,13 +108,14 @@ class Arming:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         journal = Journal(os.fdopen(os.open(self._state / EVENTS, flags, 0o600), "w", encoding="utf-8"))
         guard = self.guard = JobGuard(request, journal, Redactor(request.prints, request.salt), self._selector)
+        guard.began = BEGAN
         guard.on_stop = self.undo
         journal.append(request.started)
         for text in request.warnings:
             journal.append(Notice(Concern.ORDER, text, Origin(), time.time()))
         guard.enclosure.open()
         self._authority = new_authority(f"Ebbgate job {secrets.token_hex(4)}")
-        self._uid = runner_platform.free_uid(self._target.root, self._target.proc)
+        self._uid = GateProcess.begun_uid() or runner_platform.free_uid(self._target.root, self._target.proc)
         self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}" if "cgroup" not in facts.missing else "")
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
         guard.gate.start(self._configuration(), request.vault, guard.enclosure.gate_sockets)
@@ -137,6 +145,7 @@ class Arming:
             nonce=self._nonce,
             system_bundle=self._roots_before(),
             public=public_values(request.context),
+            host_variables=tuple(hosts_from(request.context).items()),
             job=JobSettings(
                 authority_key=key,
                 authority_certificate=certificate,
@@ -164,7 +173,13 @@ class Arming:
         self._trusted = True
         system_trust.install(certificate, root=self._target.root, at_once=True)
         self._until(lambda: guard.gate is not None and guard.gate.serving, "the gate did not start")
-        return trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        environment = trust.variables({}, str(self._state / BUNDLE), str(self._state / JAVA))
+        if not self._request.locks.remove_sudo:
+            why_not = sudo_environment.install(environment, self._state / SUDO, root=self._target.root)
+            if why_not:
+                what = f"what sudo starts is not told of the guard's authority, and may refuse its certificates: {why_not}"
+                guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))
+        return environment
 
     def _close(self, guard: JobGuard) -> None:
         """Lay the rules: from here on nothing leaves but through the gate."""
@@ -248,6 +263,26 @@ class Arming:
             for text in (result.sentence, *result.warnings):
                 guard.record(Notice(Concern.LOCKDOWN, guard.publish(text), Origin(), time.time()))
 
+    def _plant(self, guard: JobGuard) -> dict[str, str]:
+        """Canaries, as the runner's user would have put them there; the variables that later steps get."""
+        canaries = self._request.canaries
+        if canaries is None:
+            return {}
+        target, uid = self._target, self._request.runner.uid
+        home = runner_identity.home_of(uid, target.root)
+        files = [(one.path, one.content) for one in canaries.files]
+        self._runner = runner_identity.runner_of(self._request.runner.pid, root=target.root, proc=target.proc)
+        if home is not None:
+            self._planted = runner_identity.acting_as(self._runner, lambda: home_files.plant(home, files))
+        where = ", ".join([*canaries.variables, *(f"~/{one.path.relative_to(home)}" for one in self._planted if home)])
+        guard.record(Notice(Concern.CANARY, f"planted: {where}", Origin(), time.time()))
+        return dict(canaries.variables)
+
+    def _take_canaries_away(self) -> None:
+        runner, planted = self._runner, self._planted
+        if runner is not None and planted:
+            runner_identity.acting_as(runner, lambda: home_files.take_away(planted))
+
     def _guarding(self, guard: JobGuard) -> Guarding:
         group = self._group.directory if self._group is not None else None
         return Guarding(self._uid, group, lambda: guard.gate.pid if guard.gate is not None else 0, guard.must_fail)
@@ -273,7 +308,7 @@ class Arming:
             guard.armed_at = 0.0
             parts += [guard.enclosure.disarm]
             parts += [guard.gate.end] if guard.gate is not None else []
-        parts += [self._remove_trust]
+        parts += [self._remove_trust, self._take_canaries_away]
         parts += [self._group.remove] if self._group is not None else []
         for part in parts:
             try:
@@ -286,6 +321,7 @@ class Arming:
 
     def _remove_trust(self) -> None:
         if self._trusted:
+            sudo_environment.remove(root=self._target.root)
             system_trust.remove(root=self._target.root, at_once=True)
 
 

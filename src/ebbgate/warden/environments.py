@@ -24,7 +24,7 @@ class Environments:
 
     def tell(self, pids: Iterable[int]) -> None:
         """Hand on the environments of processes that have not been told."""
-        keys: list[tuple[int, bytes, bytes]] = []
+        keys: list[tuple[int, bytes, bytes]] = []  # each of a descriptor
         descriptors: list[int] = []
         try:
             for pid in list(pids)[:MAX_AT_ONCE]:
@@ -36,7 +36,7 @@ class Environments:
                 except OSError:
                     continue  # gone meanwhile
                 keys.append(key)
-            if descriptors and not self._send({"type": "environments"}, descriptors):
+            if descriptors and not self._send({"type": "environments", "pids": [key[0] for key in keys]}, descriptors):
                 self.lost += 1
                 return
         finally:

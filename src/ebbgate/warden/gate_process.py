@@ -33,12 +33,21 @@ _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from ebbgate.gate.proce
 class GateProcess:
     """The gate as a child process in a session of its own.
 
-    become: called in the child before the interpreter starts, to give privileges away; what it raises ends the child.
+    uid: whom it runs as; None to stay who we are. prepare: called in the child before the interpreter starts and before it
+    gives privileges away; what it raises ends the child.
     """
 
     _begun: ClassVar[GateProcess | None] = None
 
-    def __init__(self, environ: Mapping[str, str], become: Callable[[], None] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], uid: int | None = None, prepare: Callable[[], None] | None = None) -> None:
+        def become() -> None:
+            if prepare is not None:
+                prepare()
+            if uid is not None:
+                os.setgroups([])
+                os.setresgid(uid, uid, uid)
+                os.setresuid(uid, uid, uid)
+
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         root = str(Path(__file__).resolve().parent.parent.parent)
         with theirs:
@@ -51,22 +60,31 @@ class GateProcess:
                 stderr=None if os.environ.get("EBBGATE_DEBUG") else subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=become,  # noqa: PLW1509 - the warden has one thread
+                preexec_fn=None if uid is None else become,  # noqa: PLW1509 - the warden has one thread
             )
+        self.uid = uid
         self._channel = ours
         self._receiver = channel.Receiver()
         self._values: socket.socket | None = None
 
     @classmethod
-    def begin(cls, environ: Mapping[str, str]) -> None:
+    def begin(cls, environ: Mapping[str, str], uid: int | None = None) -> None:
         """Start the gate that ``take`` will give."""
-        cls._begun = cls(environ)
+        cls._begun = cls(environ, uid)
 
     @classmethod
-    def take(cls, environ: Mapping[str, str]) -> GateProcess:
-        """The gate that was begun, or a new one."""
-        begun, cls._begun = cls._begun, None
-        return begun if begun is not None else cls(environ)
+    def begun_uid(cls) -> int | None:
+        """Whom the gate that was begun runs as."""
+        return cls._begun.uid if cls._begun is not None else None
+
+    @classmethod
+    def take(cls, environ: Mapping[str, str], uid: int | None = None, prepare: Callable[[], None] | None = None) -> GateProcess:
+        """The gate that was begun as this user, which was not prepared, or a new one."""
+        begun = cls._begun
+        if begun is None or begun.uid != uid:
+            return cls(environ, uid, prepare)
+        cls._begun = None
+        return begun
 
     @property
     def pid(self) -> int:

@@ -26,11 +26,12 @@ from ebbgate.events.codec import from_json, redacted_event, to_json
 from ebbgate.events.incidents import incidents
 from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
-from ebbgate.events.types import Armed, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
+from ebbgate.events.types import Armed, Concern, Defect, DnsQuestion, Event, Exchange, Notice, Origin, Tampering
 from ebbgate.events.verdict import verdict
 from ebbgate.host import channel, kernel, links, netlink
 from ebbgate.host.lockdown import Lock
 from ebbgate.secrets.prints import Print, Redactor
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
@@ -72,6 +73,7 @@ class JobGuard:
         self.locks: Sequence[Lock] = ()
         self._locks_tried = 0.0
         self.flushed = 0
+        self._names_known = False
         self.began = time.monotonic()
         self.on_stop: Callable[[], None] = lambda: None
         self._packets = Packets()
@@ -167,6 +169,8 @@ class JobGuard:
         elif kind == "finished" and self.gate is not None:
             self.gate.end()
             self._conclude(self._number + 1, complete=False)
+        elif kind == "named":
+            self._names_known = True
         else:
             raise IntegrityError("the gate sent something unexpected")
 
@@ -206,7 +210,7 @@ class JobGuard:
 
     def publish(self, text: str) -> str:
         """Text of the job's own making, as it may be shown."""
-        return printable(self.redactor.redact(text), MAX_PUBLISHED)
+        return printable(masked(self.redactor.redact(text)), MAX_PUBLISHED)
 
     # --- the enclosure --------------------------------------------------------------------------------------------
 
@@ -339,6 +343,8 @@ class JobGuard:
             "gate": self.gate.pid if self.gate is not None else 0,
             "gate_restarts": self.gate.restarts if self.gate is not None else 0,
             "open_connections": self.gate.counts.get("open", 0) if self.gate is not None else 0,
+            "names_known": self._names_known,
+            "warnings": [one.what for one in events if isinstance(one, Notice) and one.concern == Concern.NAME],
         }
 
     def check_locks(self) -> None:
@@ -362,6 +368,8 @@ class JobGuard:
         self._from_packets()
         self.armed_at = self._locks_tried = time.monotonic()
         self.record(Armed(round(self.armed_at - self.began, 3), "job", time.time()))
+        if self.gate is not None:
+            self.gate.send({"type": "names"})  # what it finds comes whenever it does
 
 
 def _is_proof(event: Event) -> bool:

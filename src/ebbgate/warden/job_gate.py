@@ -5,7 +5,6 @@ While there is no gate the redirect leads to sockets on which nobody accepts: co
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import time
@@ -73,21 +72,15 @@ class JobGate:
     def _spawn(self) -> None:
         if self._configuration is None:
             return
-        process = self._process = GateProcess(self._environ, self._become)
+        process = self._process = GateProcess.take(self._environ, self._uid, self._group.join)
         self._selector.register(process, selectors.EVENT_READ, lambda: self._receive(process))
         self._started = self._heard = time.monotonic()
         process.lose_patience(SEND_SECONDS)
         try:
+            self._group.take_in(process.pid)  # one that was begun before there was a group
             process.configure(self._configuration, self._vault, self._sockets)
-        except IntegrityError as problem:
-            self._lose(problem.cause)
-
-    def _become(self) -> None:
-        """In the child, before the interpreter: into the group, then away with every privilege."""
-        self._group.join()
-        os.setgroups([])
-        os.setresgid(self._uid, self._uid, self._uid)
-        os.setresuid(self._uid, self._uid, self._uid)
+        except (IntegrityError, OSError) as problem:
+            self._lose(problem.cause if isinstance(problem, IntegrityError) else process.how_it_ended())
 
     def send(self, message: dict[str, Any]) -> None:
         """Tell the gate that is there; without one the message is lost, as its receiver is."""

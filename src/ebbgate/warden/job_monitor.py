@@ -103,7 +103,8 @@ class JobMonitor:
             runner = runner_identity.runner_of(self._request.runner.pid, root=root, proc=self._request.target.proc)
         except PlatformError:
             return None
-        return places_of(runner, runner_identity.home_of(runner.uid, root), self._request.context)
+        home = runner_identity.home_of(runner.uid, root)
+        return places_of(runner, str(home or ""), self._request.context)
 
     def gate_replaced(self) -> None:
         """Its successor knows nothing of what was found meanwhile."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ebbgate.events.types import RunStarted
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.canaries import Canaries
 from ebbgate.secrets.prints import Print
 
 STATE = Path("/run/ebbgate")  # root's; what is in it may be read by everybody but the journal
@@ -53,7 +54,7 @@ class JobRequest:
     """One job's guard. runner_policy: what the runner's own processes may reach, unread. vault: descriptor of the secrets, which
     the warden does not read; prints: by which it recognises them. salt: of the prints and the secrets' fingerprints.
 
-    context: what the CI system says of the job, in its own names; no secrets.
+    context: what the CI system says of the job, in its own names; no secrets. canaries: to be planted.
     """
 
     policy: Policy
@@ -69,6 +70,7 @@ class JobRequest:
     on_blocked: str = "fail"
     on_exfiltration: str = "kill"
     warnings: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
     @property
     def enforce(self) -> bool:

@@ -45,10 +45,12 @@ from ebbgate.events.types import (
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.host import kernel, netlink, trust
 from ebbgate.policy.model import Policy
+from ebbgate.secrets.bindings import hosts_from
 from ebbgate.secrets.known import public_values
 from ebbgate.secrets.prints import Redactor
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 from ebbgate.warden.attribution import Attribution
 from ebbgate.warden.environments import Environments
 from ebbgate.warden.gate_process import GateProcess
@@ -130,6 +132,7 @@ class Run:
             nonce=secrets.token_hex(16),
             system_bundle=trust.system_bundle(request.workload.environ),
             public=public_values(request.workload.environ),
+            host_variables=tuple(hosts_from(request.workload.environ).items()),
         )
         sockets = dict(self._enclosure.sockets)
         self._packets_socket = sockets.pop("packets")
@@ -162,7 +165,7 @@ class Run:
 
     def _publish(self, text: str) -> str:
         """Text of the workload's own making, as it may be shown: no secret, nothing that a terminal would obey."""
-        return printable(self._learned.redact(self._scanner.redact(text)), MAX_PUBLISHED)
+        return printable(masked(self._learned.redact(self._scanner.redact(text))), MAX_PUBLISHED)
 
     def _take_signals(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)

@@ -6,7 +6,8 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -25,25 +26,28 @@ from ebbgate.events.types import (
     DnsQuestion,
     RunEnded,
     RunStarted,
-    SecretInfo,
     Tampering,
 )
 from ebbgate.events.verdict import Verdict, exit_code, verdict
 from ebbgate.exit_codes import BROKEN
 from ebbgate.host import masks, streams
 from ebbgate.host.doors import Doors, find_doors
+from ebbgate.host.home_files import plant, take_away
 from ebbgate.policy.load import load_policy
 from ebbgate.policy.model import Policy
 from ebbgate.report.files import write_reports
 from ebbgate.report.interface import build_report
 from ebbgate.report.json_report import to_json
 from ebbgate.report.terminal import render
+from ebbgate.secrets.canaries import Canaries, new_canaries
 from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.prints import Redactor, prints_of
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.shapes import masked
 from ebbgate.secrets.structured import with_files, with_inner
 from ebbgate.warden.home_files import home_secrets
+from ebbgate.warden.registered import registered
 from ebbgate.warden.run import Run, RunRequest
 
 NESTED_VARIABLE = "EBBGATE_RUN"  # tells programs inside that they are guarded; holds nothing but "sealed"
@@ -78,6 +82,8 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     policy = load_policy(files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny)
     bound = [binding.name for binding in policy.bindings]
     known, warnings = secrets_from(environ, options.secrets, bound=bound)
+    canaries = new_canaries(environ) if policy.canary else None
+    known += canaries.secrets if canaries is not None else ()
     for warning in warnings:
         print(printable(f"ebbgate: warning: {warning}", 500), file=stream)
     salt = secrets.token_bytes(16)
@@ -86,11 +92,10 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     scanner = Scanner(everything, salt=salt)
     directory = _report_directory(options.report) if options.report else None
     doors = _doors(options, environ)
-    with Journal(_events_file(directory)) as journal:
+    variables = {**environ, NESTED_VARIABLE: "sealed", **(canaries.variables if canaries is not None else {})}
+    with Journal(_events_file(directory)) as journal, _planted(canaries, environ):
         request = RunRequest(
-            workload=Workload(
-                options.command, {**environ, NESTED_VARIABLE: "sealed"}, doors, _shown(scanner, options.command[0])
-            ),
+            workload=Workload(options.command, variables, doors, _shown(scanner, options.command[0])),
             policy=policy,
             secrets=tuple(everything),
             salt=salt,
@@ -101,6 +106,18 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
         )
         code = Run(request, journal, scanner).execute()
         return _conclude(options, policy, journal, code, directory, stream)
+
+
+@contextmanager
+def _planted(canaries: Canaries | None, environ: Mapping[str, str]) -> Iterator[None]:
+    """Canaries in the home directory for as long as the command runs."""
+    home = environ.get("HOME", "")
+    wanted = canaries.files if canaries is not None and home.startswith("/") else ()
+    planted = plant(Path(home), [(one.path, one.content) for one in wanted])
+    try:
+        yield
+    finally:
+        take_away(planted)
 
 
 def _conclude(options: Options, policy: Policy, journal: Journal, code: int, directory: int | None, stream: TextIO) -> int:
@@ -119,23 +136,20 @@ def _conclude(options: Options, policy: Policy, journal: Journal, code: int, dir
 
 
 def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors) -> RunStarted:
-    bindings = {binding.name: tuple(str(host) for host in binding.to) for binding in policy.bindings}
     return RunStarted(
         version=__version__,
         mode=policy.mode,
         command=_shown(scanner, *options.command),
         policy=policy.sources,
         policy_digest=policy.digest,
-        secrets=tuple(
-            SecretInfo(secret.name, secret.fingerprint(salt), secret.origin, bindings.get(secret.name, ())) for secret in known
-        ),
+        secrets=registered(known, salt, policy),
         doors_opened=doors.requested,
         time=time.time(),
     )
 
 
 def _shown(scanner: Scanner, *words: str) -> str:
-    return printable(" ".join(scanner.redact(word) for word in words), _MAX_COMMAND)
+    return printable(masked(" ".join(scanner.redact(word) for word in words)), _MAX_COMMAND)
 
 
 def _doors(options: Options, environ: Mapping[str, str]) -> Doors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote_to_bytes
 
 from ebbgate.secrets.views import Budget, Made, around
@@ -24,12 +24,14 @@ _SOFT_ESCAPES = (
 )
 _BACKSLASH = b"\0\1\0"  # stands for an escaped backslash meanwhile
 _PERCENT = re.compile(rb"%[0-9a-fA-F]{2}")
+_PLUS = re.compile(rb"\+")
 _ESCAPED = re.compile(rb"\\")
 _ENTITY = re.compile(rb"&(?:#[0-9xX]|[a-zA-Z]{2,8};)")
 _QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
 _SOME_WIDE = 8  # characters
 _KINDS = bytes(0x7A if one == 0 else 0x70 if 32 <= one < 127 else 0x6F for one in range(256))  # zero, printable, other
 _WIDE = (b"pz" * _SOME_WIDE, b"pzzz" * (_SOME_WIDE // 2))
+_MAX_ESCAPES = 3  # documents within strings of documents
 _MAX_PERCENT = 8  # times that percent signs are written with percent signs
 
 
@@ -42,14 +44,10 @@ def _marked(data: bytes, marks: re.Pattern[bytes]) -> tuple[bytes, bool]:
 def percent(data: bytes, _budget: Budget) -> Iterator[Made]:
     """``%41``, also written over and over, ``%u0041`` and, in forms, ``+`` for a space."""
     once, found = _marked(data, _PERCENT)
-    if b"+" in data and b" " not in data:
-        yield Made(unquote_to_bytes(data.replace(b"+", b" ")))
-    for _ in range(_MAX_PERCENT if found else 0):
-        again = unquote_to_bytes(once)
-        if again == once:
-            break
-        once = again
-        yield Made(once)
+    if b"+" in data:
+        yield Made(unquote_to_bytes(_marked(data, _PLUS)[0].replace(b"+", b" ")))
+    if found:
+        yield from _first_and_last(once, unquote_to_bytes, _MAX_PERCENT)
     if b"%u" in data:
         yield Made(_PERCENT_U.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "surrogatepass"), data))
 
@@ -59,10 +57,28 @@ def backslashes(data: bytes, _budget: Budget) -> Iterator[Made]:
     if b"\\" not in data:
         return
     part, _found = _marked(data, _ESCAPED)
-    whole = _HARD_ESCAPE.sub(_unescape, part.replace(b"\\\\", _BACKSLASH))
+    yield from _first_and_last(part, _unescaped, _MAX_ESCAPES)
+
+
+def _first_and_last(part: bytes, undo: Callable[[bytes], bytes], times: int) -> Iterator[Made]:
+    """What is there when it is undone once, and when it is undone until nothing changes any more."""
+    first = last = undo(part)
+    for _ in range(times - 1):
+        again = undo(last)
+        if again == last:
+            break
+        last = again
+    if first != part:
+        yield Made(first)
+    if last != first:
+        yield Made(last)
+
+
+def _unescaped(text: bytes) -> bytes:
+    whole = _HARD_ESCAPE.sub(_unescape, text.replace(b"\\\\", _BACKSLASH))
     for written, meant in _SOFT_ESCAPES:
         whole = whole.replace(written, meant)
-    yield Made(whole.replace(_BACKSLASH, b"\\"))
+    return whole.replace(_BACKSLASH, b"\\")
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings
-from ebbgate.secrets.views import MIN_RUN, Budget, Made, alphabet, is_text
+from ebbgate.secrets.views import MIN_RUN, Budget, Made, alphabet, has_text
 from ebbgate.secrets.views import runs as find_runs
 
 MAX_BASE32 = 1 << 16  # characters of one run
+MIN_SENSE = 10  # printable bytes in a row; in forty of chance they are once in 500 times
 MAX_BASE58 = 64, 512  # runs of one text, and characters of one: it is one large number, which costs their square
 _UPPER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LOWER = _UPPER.lower()
@@ -97,8 +98,8 @@ def base32(data: bytes, _budget: Budget) -> Iterator[Made]:
 
 
 def _makes_sense(made: bytes) -> bool:
-    """Whether it is text, but for a byte that began before the run, or begins as something compressed does."""
-    return is_text(made[1:]) or next(beginnings(made[: 2 * LONGEST_MAGIC]), None) is not None
+    """Whether some of it is text, which may be less than half where other words stood before; or begins as what is compressed."""
+    return has_text(made, MIN_SENSE) or next(beginnings(made[: 2 * LONGEST_MAGIC]), None) is not None
 
 
 def base58(data: bytes, _budget: Budget) -> Iterator[Made]:

@@ -10,8 +10,8 @@ from urllib.parse import unquote_to_bytes
 from ebbgate.secrets.views import Budget, Made
 
 _ONE_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_%.-"
-_ELEMENT = re.compile(rb"[\"']([\x20-\x7e])[\"']")
-_ARRAY = re.compile(rb"(?:[\"'][\x20-\x7e][\"'], ?)+(?:[\"'][\x20-\x7e][\"'])?")
+_ELEMENT = re.compile(rb"[\"'](\\?[\x20-\x7e])[\"']")
+_ARRAY = re.compile(rb"(?:[\"']\\?[\x20-\x7e][\"'], ?)+(?:[\"']\\?[\x20-\x7e][\"'])?")
 
 
 def _kinds(**alike: bytes) -> bytes:
@@ -22,10 +22,14 @@ def _kinds(**alike: bytes) -> bytes:
 
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), (b"pn" * 3,), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), (b"ps" * 3,), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
-    (_kinds(q=b"\"'", s=b", "), (b"qpqss" * 2, b"qpqs" * 2, b"qpqssqsqss", b"qpqsqsqs"), _ARRAY),
+    (_kinds(n=b"\n"), (b"pnpnpn", b"pnpnnn", b"pnnnpnnn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), (b"pspsps", b"pspsss", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
 )
+# What begins with characters that are always the same is looked for fast.
+_ARRAYS = tuple(
+    re.compile(sign + rb"\\?[\x20-\x7e]" + sign + rb"\\?[\x20-\x7e]" + sign) for sign in (rb'", "', rb'","', rb"', '", rb"','")
+)
+_MIN_ARRAY = 12  # elements
 _AROUND_WORDS = b" \t\r\"',;\\"
 _AFTER_VALUE = (b",", b"}", b"]", b"")
 # How letters of the blocks "halfwidth and fullwidth forms" and "mathematical alphanumeric symbols" begin, and what is invisible.
@@ -48,13 +52,11 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
         yield Made(b"\n".join(blocks))
     for table, signs, pattern in _EACH:
         kinds = data.translate(table)
-        if not any(sign in kinds for sign in signs):
-            continue
-        found = [match[0] for match in pattern.finditer(data)]
-        if pattern is _ARRAY:
-            yield Made(b"\n".join(b"".join(_ELEMENT.findall(one)) for one in found))
-        else:
+        if any(sign in kinds for sign in signs) and (found := [match[0] for match in pattern.finditer(data)]):
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
+    if any(sign.search(data) for sign in _ARRAYS):
+        arrays = [_ELEMENT.findall(match[0]) for match in _ARRAY.finditer(data)]
+        yield Made(b"\n".join(b"".join(one) for one in arrays if len(one) >= _MIN_ARRAY))
 
 
 def _wrapped(data: bytes) -> list[bytes]:
