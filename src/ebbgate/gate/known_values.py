@@ -105,8 +105,9 @@ class KnownValues:
         return list(dict.fromkeys((*found, replace(finding, secret=outer))))
 
     def names_in(self, data: bytes) -> tuple[str, ...]:
-        """Names of the values that stand in data plainly."""
-        return tuple(one.name for one in self._scanner.secrets if one.reveal() in data)
+        """Names of the values that stand in data plainly. Of a document the whole says enough."""
+        names = dict.fromkeys(one.name for one in self._scanner.secrets if one.reveal() in data)
+        return tuple(name for name in names if outermost(name) == name or outermost(name) not in names)
 
     def settle(self, secret: Secret) -> None:
         """Give a value that is new its home. Where a binding speaks of it, its first use says nothing."""

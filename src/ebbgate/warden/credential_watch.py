@@ -121,8 +121,8 @@ class CredentialFiles:
 
     def tell_again(self) -> None:
         """There is a new gate, which knows nothing of what was told to the last one."""
-        self._waiting.update(self._told)
-        self._told.clear()
+        told, self._told = self._told, OrderedDict()
+        self._tell(told)
 
     def tick(self) -> None:
         """About once a second: what the gate did not take, and what could not be watched."""

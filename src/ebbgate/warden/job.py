@@ -181,7 +181,7 @@ class JobGuard:
             self.monitor.table.forget_shown()
 
     def gate_replaced(self) -> None:
-        """The new gate serves."""
+        """There is a new gate, which is about to serve."""
         if self.monitor is not None:
             self.monitor.gate_replaced()
 

@@ -81,6 +81,9 @@ class JobGate:
             process.configure(self._configuration, self._vault, self._sockets)
         except (IntegrityError, OSError) as problem:
             self._lose(problem.cause if isinstance(problem, IntegrityError) else process.how_it_ended())
+            return
+        if self._lost_at is not None:
+            self.on_replaced()  # now: it takes in what it is given here before its first connection
 
     def send(self, message: dict[str, Any]) -> None:
         """Tell the gate that is there; without one the message is lost, as its receiver is."""
@@ -110,7 +113,6 @@ class JobGate:
         if self._lost_at is not None:
             self._on_event(GateReplaced(round(time.monotonic() - self._lost_at, 3), time.time()))
             self._lost_at = None
-            self.on_replaced()
 
     def _lose(self, how: str) -> None:
         if self._process is None:
