@@ -77,6 +77,15 @@ def test_they_are_denied_where_only_the_jobs_own_may_be_used(world: World, text:
     assert "none of the job's" in outcome.stderr
 
 
+def test_a_step_cannot_make_them_the_jobs_by_laying_them_where_secrets_are_found(world: World) -> None:
+    env = {"GITHUB_TOKEN": sample("github-actions-token"), "BROUGHT_ALONG": sample("github-pat-classic")}
+    command = ["sh", "-c", f'GH_TOKEN=$BROUGHT_ALONG exec {PYTHON} -c "$0"', PROGRAM]
+    outcome = world.guard.run(policy(world, "allow: [api.example.com]\ncredentials: own\n"), command, env=env)
+    assert outcome.code in (90, 91), outcome.stderr
+    assert env["BROUGHT_ALONG"].encode() not in world.received(*APIS)
+    assert {one["denied"] for one in seen(outcome)} == {True}
+
+
 def test_any_is_for_the_hosts_that_need_it(world: World) -> None:
     env = {"GITHUB_TOKEN": sample("github-actions-token"), "BROUGHT_ALONG": sample("npm-token")}
     text = "allow: [{ host: api.example.com, credentials: any }, mirror.example.com]\ncredentials: own\n"

@@ -63,7 +63,9 @@ def note(context: GateContext, draft: Draft, part: Part) -> None:
             _deny(draft)
         for one in sightings:
             value = text[one.start : one.end]
-            if value not in seen and not context.scanner.holds(value):
+            # Where only the job's own may be used, what a step could have laid into a file or a variable is none of them.
+            is_own = context.known.was_given if own_only else context.scanner.holds
+            if value not in seen and not is_own(value):
                 _record(context, draft, part, one, value, own_only=own_only)
             seen.add(value)
     if part.place == Place(Carrier.URL, "path"):

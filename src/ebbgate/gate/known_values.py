@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from ebbgate.policy.suffixes import public_suffix_list, registry_suffix_list
 from ebbgate.secrets.bindings import AUTHORIZATION_HEADERS
-from ebbgate.secrets.finding import Carrier, Finding
+from ebbgate.secrets.finding import Carrier, Finding, Place
 from ebbgate.secrets.found import RESPONSE
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -103,6 +103,12 @@ class KnownValues:
         same = [*self._names.get(finding.fingerprint, ()), *within]
         found = [finding, *(replace(finding, secret=one.name, kind=one.kind, marks=one.marks) for one in same)]
         return list(dict.fromkeys((*found, replace(finding, secret=outer))))
+
+    def was_given(self, value: bytes) -> bool:
+        """Whether a value is, contains or is a part of one that was known before anything of the job ran."""
+        found = self._scanner.scan(value, Place(Carrier.BODY)).findings
+        given = (one for same in self._names.values() for one in same)
+        return any(one.fingerprint in self._names for one in found) or any(value in one.reveal() for one in given)
 
     def names_in(self, data: bytes) -> tuple[str, ...]:
         """Names of the values that stand in data plainly. Of a document the whole says enough."""
