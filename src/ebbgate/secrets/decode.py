@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ebbgate.secrets import inflate
+from ebbgate.secrets.beginnings import is_compressed
 from ebbgate.secrets.decoders import ANYWHERE, CONTAINERS, TEXTS
 from ebbgate.secrets.views import MAX_BYTES, SMALL, Budget, Decoder, View, deepest, text_of
 
+TOO_DEEP = "nested too deep"
 _REPEATED = ("percent", "escapes")  # these undo what was written so several times over at once
 _FIRST = ("values", "unicode")  # these make almost what they are given, so they come first or not at all
 
@@ -52,6 +54,8 @@ def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> 
             if leads_on:
                 seen.add(mark)
                 waiting.append(view)
+            elif is_compressed(view.data):
+                budget.notes.append(TOO_DEEP)
             if not budget.take(len(view.data)):
                 return
             yield view

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ebbgate.secrets import decode, inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Hit, first_of_each
-from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, unreadable, zip_member
+from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, is_compressed, unreadable, zip_member
 from ebbgate.secrets.finding import Finding, Place
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ class Reader:
             self._collect(data)
         if self._within is not None:
             self._within.feed(data)
+        elif len(self._encodings) >= MAX_NESTED and self.total == len(data) and is_compressed(data):
+            self._common.note(decode.TOO_DEEP)
 
     def finish(self) -> None:
         """Nothing comes any more."""
