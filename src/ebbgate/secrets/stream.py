@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW = 1 << 17  # bytes of a stream that are decoded together, and held until then
 OVERLAP = 1 << 15  # bytes before a window that are decoded with it again; an encoded secret is shorter
-MAX_TEXT = (
-    4 << 20
-)  # bytes of text that are decoded of one stream; padding costs an attacker nothing, decoding us 20 ms a megabyte
+MAX_TEXT = 1 << 20  # bytes of text that are decoded of one stream, at 5 MB/s: as many as of a body that is held as a whole
 MAX_DISGUISED = 4 << 20  # bytes of one stream in which values under an XOR key or with separators are looked for, at 100 MB/s
 MAX_HELD = 4 << 20  # bytes that may wait for what is within them; more is uninspectable
 MAX_NESTED = 5  # compressed streams within each other
