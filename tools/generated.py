@@ -16,7 +16,7 @@ from ebbgate.host import doors, trust
 from ebbgate.policy import load
 from ebbgate.policy.entries import ENTRY_KEYS
 from ebbgate.policy.presets import preset, preset_names
-from ebbgate.secrets import bindings
+from ebbgate.secrets import bindings, credential_files
 from ebbgate.secrets.credentials import CredentialKind, compact
 from ebbgate.secrets.credentials import credentials as credentials_table
 
@@ -39,6 +39,7 @@ def reference() -> str:
     parts += _policy()
     parts += _presets()
     parts += _doors()
+    parts += _credential_files()
     names = "\n".join(f"- `{name}`" for name in trust.BUNDLE_VARIABLES)
     parts += ["## Variables set for the command\n", "To the bundle of the system's roots and the run's authority:\n", names]
     parts += ["- `JAVA_TOOL_OPTIONS` (a trust store), `UV_SYSTEM_CERTS`, `NODE_USE_SYSTEM_CA`\n"]
@@ -131,6 +132,19 @@ def _presets() -> list[str]:
         rows += [f"| `{entry.ref.text.replace('|', chr(92) + '|')}` | {entry.reason} |" for entry in chosen.entries]
         parts += [f"### {name}\n", f"{chosen.description}.\n", "\n".join(rows) + "\n"]
     return parts
+
+
+def _credential_files() -> list[str]:
+    parts = ["## Files in which secrets are looked for\n"]
+    parts += [
+        "In home directories, the workspace and the runner's temporary directory; SECURITY.md says what is done with them.\n"
+    ]
+    parts += ["| kind | in the home directory | belongs to, where the file names no host |\n| --- | --- | --- |"]
+    rows = [
+        f"| {one.kind} | {_code(one.home)} | {', '.join(one.hosts) or 'the first host it is used at'} |"
+        for one in credential_files.TABLE
+    ]
+    return [*parts, "\n".join(rows) + "\n"]
 
 
 def _doors() -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ebbgate.errors import PolicyError
-from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.known import looks_secret, secrets_from
+from ebbgate.secrets.structured import with_inner
 
 VALUE = "x9Kq2" + "Lm4Rt7Vw1Zb3"
 
@@ -60,7 +61,32 @@ def test_names_that_do_not(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "true", "12345", "short", "aaaaaaaaaaaaaa", "password", "https://example.com/hook", "/etc/passwd", "production"]
+    "value",
+    [
+        "sunshine",
+        "Sunshine",
+        "UNDEFINED",
+        "1.2.3-rc.1",
+        "main.example.com",
+        "bob@example.com",
+        "$NPM_TOKEN",
+        "${{ secrets.A }}",
+        "refs/heads/main",
+        "2026-01-01T00:00:00Z",
+        "<your-token-here>",
+        "aaaaabcde",
+        "ubuntu-latest",
+        "__token__",
+        "",
+        "true",
+        "12345",
+        "short",
+        "aaaaaaaaaaaaaa",
+        "password",
+        "https://example.com/hook",
+        "/etc/passwd",
+        "production",
+    ],
 )
 def test_values_that_cannot_be_told_from_text(value: str) -> None:
     assert secrets_from({"MY_TOKEN": value}, (), bound=())[0] == []
@@ -83,3 +109,58 @@ def test_named_on_purpose() -> None:
 
 def test_a_binding_without_its_variable_is_a_warning() -> None:
     assert "no such variable" in secrets_from({}, (), bound=("DEPLOY_TOKEN",))[1][0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CACHE_KEY",
+        "INPUT_KEY",
+        "KEY",
+        "SONAR_PROJECT_KEY",
+        "SSH_PUBLIC_KEY",
+        "STATE_CACHE_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "PRIMARY_KEY",
+    ],
+)
+def test_keys_that_are_told_to_services(name: str) -> None:
+    assert secrets_from({name: VALUE}, (), bound=())[0] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["clientSecret", "client-secret", "refreshToken", "oauth_token", "npmAuthToken", "ClearTextPassword"]
+)
+def test_names_as_files_and_documents_have_them(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize("name", ["GITHUB_REPOSITORY", "GITHUB_SHA", "GITHUB_ACTOR", "GITHUB_REF_NAME", "RUNNER_NAME"])
+def test_what_the_job_says_of_itself(name: str) -> None:
+    """An action's token input may be set to a branch's name by mistake; requests are full of those."""
+    found, _warnings = secrets_from({name: VALUE, "SOME_TOKEN": VALUE, "GITHUB_TOKEN": VALUE[::-1]}, (), bound=())
+    assert [one.name for one in found] == ["GITHUB_TOKEN"]
+
+
+def test_a_path_that_exists_is_none(tmp_path) -> None:
+    path = tmp_path / "x9Kq2Lm4Rt7"
+    assert [one.name for one in secrets_from({"A_KEY_PASSWORD": str(path)}, (), bound=())[0]] == ["A_KEY_PASSWORD"]
+    path.touch()
+    assert secrets_from({"A_KEY_PASSWORD": str(path)}, (), bound=())[0] == []
+
+
+def test_the_jobs_own_tokens() -> None:
+    names = ["GITHUB_TOKEN", "GH_TOKEN", "ACTIONS_RUNTIME_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"]
+    environ = {name: f"{VALUE}{number}" for number, name in enumerate(names)}
+    urls = {
+        "ACTIONS_ID_TOKEN_REQUEST_URL": "https://run-actions-1.example.com/token?api-version=2.0",
+        "ACTIONS_RESULTS_URL": "https://r.example.com/",
+    }
+    assert [one.name for one in secrets_from({**environ, **urls}, (), bound=())[0]] == names
+
+
+def test_names_are_kept_and_what_is_inside_is_there_once() -> None:
+    found, _ = secrets_from(
+        {"NPM_TOKEN": VALUE, "COPY_TOKEN": VALUE, "X_JSON_SECRET": f'{{"password": "{VALUE}"}}'}, (), bound=()
+    )
+    assert [one.name for one in with_inner(found)] == ["NPM_TOKEN", "COPY_TOKEN", "X_JSON_SECRET"]

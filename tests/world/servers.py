@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 WEBSOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 KEPT = 4 << 20  # bytes of one connection that are kept; the rest is hashed and counted
 TAIL = 1 << 16
+ANSWERS: dict[str, tuple[bytes, dict[str, str]]] = {}  # body and headers by path, of every server; who sets one takes it away
 
 
 @dataclass
@@ -147,6 +148,12 @@ class HttpServer:
             for start in range(0, count, 1 << 20):
                 writer.write(block[: min(1 << 20, count - start)])
                 await writer.drain()
+            return
+        if request.path in ANSWERS:
+            body, headers = ANSWERS[request.path]
+            lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+            writer.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n" % (lines, len(body)) + body)
+            await writer.drain()
             return
         if request.path.startswith("/redirect/"):
             target = request.path.removeprefix("/redirect/").encode()

@@ -22,10 +22,13 @@ from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.canaries import new_canaries
-from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.known import public_values, secrets_from
+from ebbgate.secrets.prints import prints_of
 from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.structured import with_inner
 from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
 from ebbgate.warden.registered import registered
+from ebbgate.warden.vault import fill
 
 RUNNER_PRESET = "github-runner"
 MAX_DOCUMENT = 8 << 20  # bytes; the largest part is an inline policy
@@ -61,10 +64,12 @@ def job_request(text: bytes, target: Target) -> JobRequest:
     warnings = _half_locks(inputs) + warnings
     warnings = [f"the policy binds {name}, but it was not given as EBBGATE_SECRET_{name}" for name in absent] + warnings
     salt = secrets.token_bytes(16)
+    everything = with_inner(known, public_values(_mapping(document, "github")))
     return JobRequest(
         policy=policy,
         runner_policy=load_texts((), job="", use=(RUNNER_PRESET,), given_by=""),
-        secrets=tuple(known),
+        vault=fill(everything),
+        prints=tuple(one for secret in everything for one in prints_of(secret, salt)),
         salt=salt,
         started=_started(document, policy, known, salt),
         runner=runner,
@@ -77,7 +82,7 @@ def job_request(text: bytes, target: Target) -> JobRequest:
         context=_mapping(document, "github"),
         on_blocked=inputs["on-blocked"],
         on_exfiltration=inputs["on-exfiltration"],
-        canaries=canaries,
+        canaries=replace(canaries, secrets=()) if canaries is not None else None,
         warnings=(*(printable(str(one), 500) for one in document.get("warnings", ())), *warnings),
     )
 

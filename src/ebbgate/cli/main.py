@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -65,3 +67,14 @@ def run() -> None:
     except EbbgateError as problem:
         print_error(problem)
         sys.exit(BAD_USAGE)
+    except Exception as problem:
+        if os.environ.get("EBBGATE_DEBUG"):
+            raise
+        # Its text, and the source lines of a traceback, may hold what was being read: secrets come on standard input.
+        print_error(IntegrityError("the guard failed", f"{type(problem).__name__} at {_place(problem)}", "report this"))
+        sys.exit(BROKEN)
+
+
+def _place(problem: BaseException) -> str:
+    last = traceback.extract_tb(problem.__traceback__)[-1]
+    return f"{os.path.basename(last.filename)}:{last.lineno}"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ebbgate.errors import PlatformError, PolicyError
-from ebbgate.warden.job_request import STATE, Target
+from ebbgate.warden.job_request import STATE, JobRequest, Target
 
 
 def start(
@@ -38,8 +38,11 @@ def start(
         raise PolicyError("the job's document is missing", "", "ebbgate start --stdin < document.json; see docs/reference.md")
     if os.geteuid() != 0:
         raise PlatformError("guarding a whole machine needs root", "", "sudo ebbgate start --stdin")
-    text = sys.stdin.buffer.read(MAX_DOCUMENT + 1)
-    if len(text) > MAX_DOCUMENT:
-        raise PolicyError("the job's document is too large", f"over {MAX_DOCUMENT} bytes", "shorten the policy")
-    answer = start_warden(job_request(text, Target(state=state, connector_netns=connector_netns, sysctls=sysctls)))
-    print(json.dumps(answer))
+
+    def read() -> JobRequest:
+        text = sys.stdin.buffer.read(MAX_DOCUMENT + 1)
+        if len(text) > MAX_DOCUMENT:
+            raise PolicyError("the job's document is too large", f"over {MAX_DOCUMENT} bytes", "shorten the policy")
+        return job_request(text, Target(state=state, connector_netns=connector_netns, sysctls=sysctls))
+
+    print(json.dumps(start_warden(read)))

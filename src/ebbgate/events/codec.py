@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable
 from functools import cache
 from typing import Any  # JSON documents: their shape is what this module checks
 
@@ -53,6 +54,20 @@ def from_json(document: Any) -> Event:
         raise IntegrityError("an event of an unknown kind")
     event: Event = _build(KINDS[kind], fields)
     return event
+
+
+def redacted_event(event: Event, redact: Callable[[str], str]) -> Event:
+    """The same event with every text as ``redact`` gives it."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str):
+            return redact(value)
+        if isinstance(value, list):
+            return [shown(one) for one in value]
+        return {name: shown(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+    document = to_json(event)
+    return from_json({**shown(document), "kind": document["kind"]})
 
 
 def _build(wanted: type, fields: dict[str, Any]) -> Any:

@@ -27,16 +27,17 @@ class JobSettings:
 
 @dataclass(frozen=True, slots=True)
 class GateConfiguration:
-    """What the warden tells the gate. secrets: ``Secret.to_wire()`` tuples; they exist nowhere else in the gate's input.
+    """What the warden tells the gate. Secrets are not in it: they come in the vault (``warden.vault``).
 
-    host_variables: (name, host) of variables that bindings mean. job: None where the gate serves one sealed command.
+    public: what the job says of itself (repository, commit, ...), which is never a secret. host_variables: (name, host) of
+    variables that bindings mean. job: None where the gate serves one sealed command.
     """
 
     policy: Policy
     enforce: bool
-    secrets: tuple[tuple[object, ...], ...]
     salt: bytes
     nonce: str
     system_bundle: str
+    public: frozenset[str] = frozenset()
     host_variables: tuple[tuple[str, str], ...] = ()
     job: JobSettings | None = None

@@ -89,6 +89,11 @@ async def only_special(directory: Directory, host: str, decision: Decision) -> b
     return bool(addresses) and not any(may_dial(address, decision.permitted_ranges) for address in addresses)
 
 
+def speaks_for(policy: Policy, host: str) -> bool:
+    """Whether some rule allows TLS to a host on the usual port."""
+    return decide(policy, Observation(Stage.NAME, Protocol.TLS, host, 443)).allowed
+
+
 def grant_for(decision: Decision, connection: GateConnection, *, enforce: bool) -> Grant:
     """What may be dialled. In audit mode a refused attempt goes where the client chose, since audit changes nothing."""
     if decision.allowed or enforce:

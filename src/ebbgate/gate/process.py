@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import codecs
+import gzip
 import importlib
 import importlib.machinery
 import os
@@ -20,7 +21,8 @@ import signal
 import socket
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any  # messages of host.channel
 
@@ -31,36 +33,42 @@ import dns.rdtypes.CH
 import dns.rdtypes.IN
 
 from ebbgate.events.publish import printable, publishable_host
-from ebbgate.events.types import Concern, Notice, Tampering
-from ebbgate.gate import boundary, engine, upstream_names, written_names
+from ebbgate.events.types import Concern, Notice, Origin, Tampering
+from ebbgate.gate import boundary, engine, judging, upstream_names, written_names
 from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.gate.connections import Connections
 from ebbgate.gate.contents import Contents
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.directory import Directory
 from ebbgate.gate.foreign import ForeignCredentials
+from ebbgate.gate.found_values import FoundValues
 from ebbgate.gate.gatekeeper import Gatekeeper
 from ebbgate.gate.identity import Identity
 from ebbgate.gate.job_rules import JobRules
+from ebbgate.gate.known_values import MAX_LEARNED, KnownValues, outermost
+from ebbgate.gate.minted_values import MintedValues
 from ebbgate.gate.opaque import Opaque
 from ebbgate.gate.packets import record_packet
 from ebbgate.gate.protocols import Protocols
 from ebbgate.gate.recorder import Recorder
-from ebbgate.gate.reporter import Reporter, origin_from
+from ebbgate.gate.reporter import Reporter, origin_from, redacted
 from ebbgate.gate.resolver import Resolver
 from ebbgate.gate.websockets import WebSockets
 from ebbgate.host import channel, kernel
 from ebbgate.host.authority import Authority, new_authority
 from ebbgate.host.name_sources import NameSources, load_name_services
-from ebbgate.policy.suffixes import public_suffix_list
+from ebbgate.policy.suffixes import public_suffix_list, registry_suffix_list
 from ebbgate.secrets.bindings import Bindings
 from ebbgate.secrets.finding import Carrier, Place
+from ebbgate.secrets.found import FILE
+from ebbgate.secrets.kinds import kind_of, marks_of
+from ebbgate.secrets.prints import prints_of
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 from ebbgate.secrets.shapes import masked
 
 # Order matters: who is it, what does it speak, may it, with whose credentials, what does it carry, what came of it.
-ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder)
+ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder, MintedValues)
 MAX_CACHED = 2048  # texts made publishable, kept for the next record
 MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
@@ -69,9 +77,15 @@ _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has e
 class Gate:
     """One run's gate. The addon classes are a parameter so that tests can put a failing one among them."""
 
-    def __init__(self, configuration: GateConfiguration, writer: asyncio.StreamWriter, addons: tuple[type, ...] = ADDONS) -> None:
+    def __init__(
+        self,
+        configuration: GateConfiguration,
+        given: Sequence[Secret],
+        writer: asyncio.StreamWriter,
+        addons: tuple[type, ...] = ADDONS,
+    ) -> None:
         self._configuration = configuration
-        scanner = Scanner([Secret.from_wire(wire) for wire in configuration.secrets], salt=configuration.salt)
+        scanner = Scanner(given, salt=configuration.salt)
 
         @lru_cache(maxsize=MAX_CACHED)
         def publish_host(host: str) -> str:
@@ -81,6 +95,9 @@ class Gate:
         def publish(text: str) -> str:
             return printable(masked(scanner.redact(text)), MAX_TEXT)
 
+        self._redact = publish
+        self._forget_published = (publish.cache_clear, publish_host.cache_clear)
+        self._learned_any = False  # until then the warden has hidden everything there is to hide
         self.reporter = Reporter(writer, publish_host, publish)
         job = configuration.job
         self._sources = NameSources() if job is None else None  # a job's names come from nameservers that were fixed before
@@ -104,15 +121,55 @@ class Gate:
         directory = Directory(carries_secret, self._names_are_trustworthy, lookup)
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
         policy = configuration.policy
-        bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
-        self.context = GateContext(policy, enforce, scanner, directory, connections, self.reporter, bindings, rules)
+        self._bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
+        self.known = KnownValues(
+            scanner,
+            configuration.salt,
+            allowed=partial(judging.speaks_for, policy),
+            bound=self._is_bound,
+            learned=self._learned,
+            over=self._too_many,
+        )
+        self.known.name(given)
+        for secret in given:
+            if secret.sources or secret.origin == FILE:
+                self.known.settle(secret)
+        self.context = GateContext(
+            policy, enforce, scanner, directory, connections, self.reporter, self.known, self._bindings, rules
+        )
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())
 
+    def _is_bound(self, secret: Secret) -> bool:
+        """By the user, under its own name or that of the document it was in, or by a kind that its own shape shows.
+
+        A name alone shows little: ``NPM_TOKEN`` is any registry's.
+        """
+        names = {secret.name, outermost(secret.name)}
+        if names & {one.name for one in self._configuration.policy.bindings}:
+            return True
+        kind = kind_of("", secret.reveal())
+        return self._bindings.names_a_host(kind, marks_of(kind, secret.reveal()))
+
+    def _learned(self, new: list[Secret]) -> None:
+        """Records from here on must not show them; nor must the warden's, which gets what it needs to recognise them."""
+        for forget in self._forget_published:
+            forget()
+        self._learned_any = True
+        prints = [one.to_wire() for secret in new for one in prints_of(secret, self._configuration.salt)]
+        self.reporter.send({"type": "prints", "prints": prints})
+
+    def _too_many(self, origin: str) -> None:
+        what = f"more secret-looking values in one kind of place ({origin}) than can be watched for: {MAX_LEARNED}"
+        self.reporter.event(Notice(Concern.DEGRADED, what, time=time.time()))
+
     def _crashed(self, component: str, problem: BaseException) -> None:
         if isinstance(problem, Exception):
             self.reporter.event(boundary.defect(component, "crash", problem))
+
+    def _values_failed(self, problem: Exception) -> None:
+        self._crashed("FoundValues", problem)
 
     def _names_are_trustworthy(self) -> bool:
         """Only where the workload could write to the files: elsewhere a change is somebody else's, and rightful."""
@@ -143,6 +200,10 @@ class Gate:
         def named(*names: str) -> list[socket.socket]:
             return [sockets[name] for name in names if name in sockets]
 
+        values = FoundValues(sockets[channel.VALUES], self.known, self._configuration.public, self._values_failed)
+        values.serve()
+        self.reporter.visible = values.visible
+        self.found_values = values
         await self.engine.serve(named("tcp4", "tcp6"), self._configuration.nonce, self._layers_crashed, self._crowded)
         await self.resolver.serve(named("dns4", "dns6"), named("dnstcp4", "dnstcp6"))
 
@@ -165,14 +226,17 @@ class Gate:
         match message["type"]:
             case "packet":
                 record_packet(self.context, message)
-            case "origin":
-                self.reporter.answer(int(message["id"]), origin_from(message))
+            case "origin":  # the connection is read only when the secrets of its process are known
+                self.found_values.then(partial(self._answer, int(message["id"]), origin_from(message)))
             case "ping":
                 self.reporter.send({"type": "pong", **self._counts()})
             case "flush":
                 self._flushing = asyncio.create_task(self._flush(int(message["id"])))
             case "names":
                 self._naming = asyncio.create_task(self._look_up_names())
+
+    def _answer(self, number: int, origin: Origin) -> None:
+        self.reporter.answer(number, redacted(origin, self._redact) if self._learned_any else origin)
 
     async def _flush(self, number: int) -> None:
         """Every record that is ready goes out before the answer does."""
@@ -224,17 +288,37 @@ def seal_imports() -> None:
             importlib.import_module(module.name)
     dns.asyncbackend.get_backend("asyncio")
     importlib.import_module("concurrent.futures.thread")  # the loop's executor, which asks for names
-    for codec in ("ascii", "cp437", "idna", "latin-1", "punycode", "raw-unicode-escape", "unicode-escape", "utf-8-sig", "utf-16"):
+    for codec in (
+        "ascii",
+        "cp437",
+        "idna",
+        "latin-1",
+        "punycode",
+        "raw-unicode-escape",
+        "unicode-escape",
+        "utf-8-sig",
+        "utf-16",
+        "utf-16-le",
+        "utf-16-be",
+    ):
         codecs.lookup(codec)
     public_suffix_list()
+    registry_suffix_list()
+    rehearsal = Scanner([Secret("rehearsal", b"rehearsal", "")], salt=b"rehearsal")  # loads what scanning needs, whatever that is
+    rehearsal.add([Secret("again", b"once more", "")])
+    rehearsal.scan(gzip.compress(b'{"a": "cmVoZWFyc2Fs%20\\u0041"}'), Place(Carrier.BODY))
+    rehearsal.redact("rehearsal")
+    rehearsal.stream(Place(Carrier.BODY), content_encoding="gzip").finish()
     importlib.import_module("ebbgate.secrets.decoders")  # which views load when they first read
     sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter]
 
 
-async def _run(configuration: GateConfiguration, sockets: dict[str, socket.socket], control: socket.socket) -> None:
+async def _run(
+    configuration: GateConfiguration, given: Sequence[Secret], sockets: dict[str, socket.socket], control: socket.socket
+) -> None:
     control.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=control)
-    gate = Gate(configuration, writer)
+    gate = Gate(configuration, given, writer)
     await gate.serve(sockets)
     gate.engine.rehearse()
     if configuration.job is None:  # for a job the packages are root's, and the job is not
@@ -276,7 +360,18 @@ def main(descriptor: int) -> None:
     configuration = pickle.loads(body)  # noqa: S301 - from the warden, which this process trusts; never the other way
     if not isinstance(configuration, GateConfiguration):
         sys.exit(1)
-    sockets = {name: socket.socket(fileno=number) for name, number in zip(message["names"], descriptors, strict=True)}
+    handed = dict(zip(message["names"], descriptors, strict=True))
+    given = [Secret.from_wire(wire) for wire in _from_vault(handed.pop(channel.VAULT))]
+    sockets = {name: socket.socket(fileno=number) for name, number in handed.items()}
     runner = asyncio.Runner(loop_factory=engine.GateLoop)
     with runner:
-        runner.run(_run(configuration, sockets, control))
+        runner.run(_run(configuration, given, sockets, control))
+
+
+def _from_vault(descriptor: int) -> list[tuple[object, ...]]:
+    """Read at its own position, which is this file's and not every gate's."""
+    with open(f"/proc/self/fd/{descriptor}", "rb") as file:
+        content = file.read()
+    os.close(descriptor)
+    found: list[tuple[object, ...]] = pickle.loads(content)  # noqa: S301 - sealed, and written by the warden's starter
+    return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 from ebbgate.errors import IntegrityError
 from ebbgate.events.codec import from_json, to_json
-from ebbgate.events.types import Event, Origin, Tampering
+from ebbgate.events.types import DnsQuestion, Event, Exchange, Origin, Process, Tampering
 from ebbgate.gate.draft import Draft
 from ebbgate.host import channel
 
@@ -31,6 +32,7 @@ class Reporter:
         self._questions: dict[int, asyncio.Future[Origin]] = {}
         self._numbers = count(1)
         self._pending: set[asyncio.Task[None]] = set()
+        self.visible: Callable[[Origin], tuple[str, ...]] = lambda _origin: ()  # secrets in a process' reach, by name
         self.dropped = 0
         self.uninspected_bytes = 0
 
@@ -40,6 +42,8 @@ class Reporter:
 
     def event(self, event: Event, *, essential: bool = True) -> None:
         """Send an event. One that is not essential is dropped, and counted, when the warden cannot keep up."""
+        if isinstance(event, Exchange | DnsQuestion) and any(not finding.permitted for finding in event.findings):
+            event = replace(event, visible=self.visible(event.origin))
         if not essential and self._writer.transport.get_write_buffer_size() > MAX_BACKLOG:
             self.dropped += 1
             return
@@ -101,3 +105,13 @@ def origin_from(message: dict[str, object]) -> Origin:
     if not isinstance(event, Tampering):
         raise IntegrityError("an origin of an unexpected shape")
     return event.origin
+
+
+def redacted(origin: Origin, redact: Callable[[str], str]) -> Origin:
+    """An origin whose command lines show nothing that became known after the warden had looked at them."""
+
+    def shown(process: Process) -> Process:
+        return replace(process, cmdline=redact(process.cmdline))
+
+    process = None if origin.process is None else shown(origin.process)
+    return replace(origin, process=process, ancestry=tuple(map(shown, origin.ancestry)))

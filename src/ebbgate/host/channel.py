@@ -4,6 +4,7 @@
 
     warden ──▶ gate   configuration (once, pickled: the warden is trusted by the gate), origins, "finish"   (JSON)
     gate   ──▶ warden "ready", events, questions "who owns this socket?", "finished"                       (JSON only)
+    warden ──▶ gate   descriptors of what may hold secrets, on a socket of their own ("values")             (JSON)
     enclosure ◀─▶ warden  sockets by SCM_RIGHTS, "release", "ended"                                        (JSON)
 
 What comes from the gate is untrusted: it is JSON, bounded, and anything unexpected is an IntegrityError.
@@ -21,6 +22,8 @@ from ebbgate.errors import IntegrityError
 
 MAX_MESSAGE = 32 << 20  # the largest is the configuration with a 10,000-entry policy
 MAX_DESCRIPTORS = 16
+VALUES = "values"  # name of the socket on which the warden hands over what may hold secrets
+VAULT = "vault"  # name of the memory file with the secrets that are known from the start
 _HEADER = struct.Struct("!I")
 
 
@@ -97,7 +100,12 @@ def _exactly(channel: socket.socket, count: int) -> bytes | None:
 
 def send_sockets(channel: socket.socket, message: dict[str, Any], sockets: list[socket.socket]) -> None:
     """A JSON message with open sockets attached (SCM_RIGHTS, unix(7))."""
-    rights = array.array("i", [one.fileno() for one in sockets])
+    send_descriptors(channel, message, [one.fileno() for one in sockets])
+
+
+def send_descriptors(channel: socket.socket, message: dict[str, Any], descriptors: list[int]) -> None:
+    """The same with descriptors of anything."""
+    rights = array.array("i", descriptors)
     data = encode(message)
     sent = channel.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
     channel.sendall(data[sent:])

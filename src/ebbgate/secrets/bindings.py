@@ -81,6 +81,11 @@ class Bindings:
         fine = [place.lower() for place in places if ":" in place or place == "sigv4.id"]
         return bool(fine) and part is not None and carries is not None and _sits_in(fine, part, carries)
 
+    def names_a_host(self, kind: str, marks: Sequence[str]) -> bool:
+        """Whether a kind, or what a value says of itself, names a host for it."""
+        uses = self._uses(Finding("", "", Place(Carrier.BODY), (), -1, kind, tuple(marks)))
+        return any(not host.startswith("@") and not _VARIABLE.match(host) for use in uses for host in use.hosts)
+
     def _uses(self, finding: Finding) -> Iterator[Use]:
         kind = self.table.by_id.get(finding.kind)
         if kind is None:

@@ -33,7 +33,8 @@ from ebbgate.host.lock_containers import ContainerLock
 from ebbgate.host.lock_memory import MemoryFiles, MemoryLock
 from ebbgate.host.lock_sudo import SudoLock
 from ebbgate.secrets.bindings import hosts_from
-from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.known import public_values
+from ebbgate.secrets.prints import Redactor
 from ebbgate.warden import proof
 from ebbgate.warden.control import SOCKET, ControlServer
 from ebbgate.warden.detached import BEGAN, ENVIRONMENT
@@ -106,7 +107,7 @@ class Arming:
         self._make_state()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         journal = Journal(os.fdopen(os.open(self._state / EVENTS, flags, 0o600), "w", encoding="utf-8"))
-        guard = self.guard = JobGuard(request, journal, Scanner(request.secrets, salt=request.salt), self._selector)
+        guard = self.guard = JobGuard(request, journal, Redactor(request.prints, request.salt), self._selector)
         guard.began = BEGAN
         guard.on_stop = self.undo
         journal.append(request.started)
@@ -117,8 +118,9 @@ class Arming:
         self._uid = GateProcess.begun_uid() or runner_platform.free_uid(self._target.root, self._target.proc)
         self._group = ControlGroup(f"ebbgate-{secrets.token_hex(4)}" if "cgroup" not in facts.missing else "")
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
-        guard.gate.start(self._configuration(), guard.enclosure.gate_sockets)
-        guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish, guard.record)
+        guard.gate.start(self._configuration(), request.vault, guard.enclosure.gate_sockets)
+        guard.gate.on_replaced = guard.gate_replaced
+        guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish, guard.record, guard.gate.hand_over)
         if facts.missing:
             what = f"nft or the kernel lacks {', '.join(facts.missing)}: see the table of locks in the README"
             guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))
@@ -139,10 +141,10 @@ class Arming:
         return GateConfiguration(
             policy=request.policy,
             enforce=request.enforce,
-            secrets=tuple(secret.to_wire() for secret in request.secrets),
             salt=request.salt,
             nonce=self._nonce,
             system_bundle=self._roots_before(),
+            public=public_values(request.context),
             host_variables=tuple(hosts_from(request.context).items()),
             job=JobSettings(
                 authority_key=key,

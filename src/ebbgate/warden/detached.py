@@ -2,7 +2,7 @@
 
 ::
 
-    ebbgate start ──fork──▶ (setsid) ──fork──▶ daemon: begins a gate ─▶ reads the request ─▶ arms ─▶ prints ─▶ serves
+    ebbgate start ──fork──▶ (setsid) ──fork──▶ daemon: begins a gate ─▶ has the request read ─▶ arms ─▶ prints ─▶ serves
          ◀───────────────── exit code, one byte, once all is printed ──────────────────────────────┘
 
 It belongs to nobody's session and has an environment of its own, so that the CI runner's clean-up at the job's end, which

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import base64
 import contextlib
+import json
 import os
 import pickle
 import socket
@@ -63,6 +65,7 @@ class GateProcess:
         self.uid = uid
         self._channel = ours
         self._receiver = channel.Receiver()
+        self._values: socket.socket | None = None
 
     @classmethod
     def begin(cls, environ: Mapping[str, str], uid: int | None = None) -> None:
@@ -88,17 +91,24 @@ class GateProcess:
         """The gate's process id."""
         return self._process.pid
 
-    def configure(self, configuration: GateConfiguration, sockets: Mapping[str, socket.socket]) -> None:
-        """Hand over configuration and sockets. IntegrityError when the gate is gone."""
-        names = list(sockets)
+    def configure(self, configuration: GateConfiguration, vault: int, sockets: Mapping[str, socket.socket]) -> None:
+        """Hand over configuration, secrets (a descriptor) and sockets. IntegrityError when the gate is gone."""
         body = channel.frame(pickle.dumps(configuration))
         with contextlib.suppress(OSError):  # root's; a gate that is still starting does not keep a large policy's sender waiting
             self._channel.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(body) + _SEND_BUFFER)
-        try:
-            channel.send_sockets(self._channel, {"names": names}, [sockets[name] for name in names])
-            self._channel.sendall(body)
-        except OSError:
-            raise self._lost() from None
+        self._values, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._values.setblocking(False)
+        with theirs:
+            handed = {
+                **{name: one.fileno() for name, one in sockets.items()},
+                channel.VALUES: theirs.fileno(),
+                channel.VAULT: vault,
+            }
+            try:
+                channel.send_descriptors(self._channel, {"names": list(handed)}, list(handed.values()))
+                self._channel.sendall(body)
+            except OSError:
+                raise self._lost() from None
 
     def await_ready(self) -> TrustFiles:
         """Block until the gate serves. IntegrityError when it does not."""
@@ -133,6 +143,17 @@ class GateProcess:
         except OSError:
             self._give_up()
 
+    def hand_over(self, message: dict[str, Any], descriptors: list[int]) -> bool:
+        """Give the gate something to read secrets in. What it is sent after this it takes in after it. Whether it took it."""
+        if self._values is None:
+            return False
+        rights = array.array("i", descriptors)
+        try:
+            self._values.sendmsg([json.dumps(message).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        except OSError:  # full, or gone
+            return False
+        return True
+
     def _give_up(self) -> None:
         """A message may have gone half: nothing more can be said, so let the next ``receive`` find the end."""
         try:
@@ -153,8 +174,10 @@ class GateProcess:
         return f"signal {-code}" if code < 0 else f"exit {code}"
 
     def close(self) -> None:
-        """Let go of the channel."""
+        """Let go of the channels."""
         self._channel.close()
+        if self._values is not None:
+            self._values.close()
 
     def kill(self) -> None:
         """End it at once. Safe to call again."""

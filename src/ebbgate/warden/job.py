@@ -22,7 +22,7 @@ from typing import Any  # messages of host.channel
 
 from ebbgate.enclosure.job import JobEnclosure
 from ebbgate.errors import EbbgateError, IntegrityError
-from ebbgate.events.codec import from_json, to_json
+from ebbgate.events.codec import from_json, redacted_event, to_json
 from ebbgate.events.incidents import incidents
 from ebbgate.events.journal import Journal
 from ebbgate.events.publish import printable
@@ -30,7 +30,7 @@ from ebbgate.events.types import Armed, Concern, Defect, DnsQuestion, Event, Exc
 from ebbgate.events.verdict import verdict
 from ebbgate.host import channel, kernel, links, netlink
 from ebbgate.host.lockdown import Lock
-from ebbgate.secrets.scanner import Scanner
+from ebbgate.secrets.prints import Print, Redactor
 from ebbgate.secrets.shapes import masked
 from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
@@ -39,8 +39,8 @@ from ebbgate.warden.job_monitor import JobMonitor
 from ebbgate.warden.job_report import code_of, conclusion, ending
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
-from ebbgate.warden.reach import with_reach
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
+from ebbgate.warden.vault import prints_from
 
 TICK = 1.0  # seconds
 FLUSH_SECONDS = 5.0  # that a question for the verdict waits for the gate's last records
@@ -61,8 +61,8 @@ class _Waiting:
 class JobGuard:
     """Everything of one guarded job. Made and driven by ``daemon``; ``loop`` ends when root says stop."""
 
-    def __init__(self, request: JobRequest, journal: Journal, scanner: Scanner, selector: selectors.BaseSelector) -> None:
-        self.request, self.journal, self.scanner, self.selector = request, journal, scanner, selector
+    def __init__(self, request: JobRequest, journal: Journal, redactor: Redactor, selector: selectors.BaseSelector) -> None:
+        self.request, self.journal, self.redactor, self.selector = request, journal, redactor, selector
         self.enclosure = JobEnclosure(request.target.netns)
         self.monitor: JobMonitor | None = None
         self.gate: JobGate | None = None
@@ -157,6 +157,8 @@ class JobGuard:
             self.record(event)
         elif kind == "who":
             self._tell_owner(message)
+        elif kind == "prints":
+            self._learn(prints_from(message))
         elif kind == "flushed":
             if self.gate is not None:
                 self.gate.counts = {name: int(message[name]) for name in ("uninspected", "dropped", "open")}
@@ -171,6 +173,17 @@ class JobGuard:
             self._names_known = True
         else:
             raise IntegrityError("the gate sent something unexpected")
+
+    def _learn(self, prints: list[Print]) -> None:
+        """Values that became known to the gate: they stand in no record of ours from here on."""
+        self.redactor.add(prints)
+        if self.monitor is not None:
+            self.monitor.table.forget_shown()
+
+    def gate_replaced(self) -> None:
+        """There is a new gate, which is about to serve."""
+        if self.monitor is not None:
+            self.monitor.gate_replaced()
 
     def _tell_owner(self, message: dict[str, Any]) -> None:
         local, remote = message["local"], message["remote"]
@@ -188,7 +201,6 @@ class JobGuard:
         """Into the journal; an exfiltration attempt ends the step that made it."""
         if not self.armed_at and _is_proof(event):
             return
-        event = with_reach(event, self.request.secrets)
         self.journal.append(event)
         if not isinstance(event, Exchange | DnsQuestion) or all(one.permitted for one in event.findings):
             return
@@ -198,7 +210,7 @@ class JobGuard:
 
     def publish(self, text: str) -> str:
         """Text of the job's own making, as it may be shown."""
-        return printable(masked(self.scanner.redact(text)), MAX_PUBLISHED)
+        return printable(masked(self.redactor.redact(text)), MAX_PUBLISHED)
 
     # --- the enclosure --------------------------------------------------------------------------------------------
 
@@ -295,13 +307,18 @@ class JobGuard:
         """It takes a moment with a long journal, so it is made anew only when something has happened."""
         uninspected, dropped = self.gate.totals() if self.gate is not None else (0, 0)
         dropped += self._packets.lost
-        key = self.journal.position, complete, uninspected, dropped
+        key = self.journal.position, self.redactor.count, complete, uninspected, dropped
         if self._concluded is None or self._concluded[0] != key:
             answer = conclusion(
-                self.request, self.journal.events, self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
+                self.request, self._shown_events(), self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped
             )
             self._concluded = key, channel.encode(answer)
         return self._concluded[1]
+
+    def _shown_events(self) -> list[Event]:
+        """What the warden itself told before a value was known may show it, so it is looked at once more."""
+        own = (Notice, Tampering)
+        return [redacted_event(one, self.redactor.redact) if isinstance(one, own) else one for one in self.journal.events]
 
     def seconds(self) -> float:
         """Since it was armed."""

@@ -40,6 +40,7 @@ class JobGate:
         self._environ, self._uid, self._group = environ, uid, group
         self._selector, self._on_message, self._on_event = selector, on_message, on_event
         self._configuration: GateConfiguration | None = None
+        self._vault = -1
         self._sockets: Mapping[str, socket.socket] = {}
         self._process: GateProcess | None = None
         self._heard = self._asked = self._started = 0.0
@@ -47,6 +48,7 @@ class JobGate:
         self._lost_at: float | None = None
         self.restarts = 0
         self.serving = False
+        self.on_replaced: Callable[[], None] = lambda: None
         self.counts: dict[str, int] = {}
         self._carried = {"uninspected": 0, "dropped": 0}
 
@@ -62,9 +64,9 @@ class JobGate:
             self._carried["dropped"] + self.counts.get("dropped", 0),
         )
 
-    def start(self, configuration: GateConfiguration, sockets: Mapping[str, socket.socket]) -> None:
+    def start(self, configuration: GateConfiguration, vault: int, sockets: Mapping[str, socket.socket]) -> None:
         """The first gate. It serves when its "ready" has come."""
-        self._configuration, self._sockets = configuration, sockets
+        self._configuration, self._vault, self._sockets = configuration, vault, sockets
         self._spawn()
 
     def _spawn(self) -> None:
@@ -76,14 +78,21 @@ class JobGate:
         process.lose_patience(SEND_SECONDS)
         try:
             self._group.take_in(process.pid)  # one that was begun before there was a group
-            process.configure(self._configuration, self._sockets)
+            process.configure(self._configuration, self._vault, self._sockets)
         except (IntegrityError, OSError) as problem:
             self._lose(problem.cause if isinstance(problem, IntegrityError) else process.how_it_ended())
+            return
+        if self._lost_at is not None:
+            self.on_replaced()  # now: it takes in what it is given here before its first connection
 
     def send(self, message: dict[str, Any]) -> None:
         """Tell the gate that is there; without one the message is lost, as its receiver is."""
         if self._process is not None:
             self._process.send(message)
+
+    def hand_over(self, message: dict[str, Any], descriptors: list[int]) -> bool:
+        """Give the gate that is there something to read secrets in; whether it took it."""
+        return self._process is not None and self._process.hand_over(message, descriptors)
 
     def _receive(self, process: GateProcess) -> None:
         messages = process.receive()

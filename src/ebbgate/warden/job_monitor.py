@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebbgate.events.types import Concern, Event, Notice, Origin
-from ebbgate.host import processes
+from ebbgate.errors import PlatformError
+from ebbgate.events.types import Concern, Event, Notice, Origin, Party
+from ebbgate.host import processes, runner_identity
 from ebbgate.host.file_events import MODIFIED, WRITTEN
 from ebbgate.host.netlink import RefusedPacket
 from ebbgate.host.process_memory import MAX_HANGS, MemoryReader
+from ebbgate.warden.credential_watch import CredentialPlaces, places_of
+from ebbgate.warden.environments import Environments
 from ebbgate.warden.impostors import Impostors
 from ebbgate.warden.job_attribution import JobAttribution
 from ebbgate.warden.job_request import JobRequest
@@ -22,7 +25,7 @@ from ebbgate.warden.last_step import LastStep
 from ebbgate.warden.process_monitor import ProcessMonitor, known_units, open_source
 from ebbgate.warden.process_table import ProcessTable
 from ebbgate.warden.socket_owners import SocketOwners
-from ebbgate.warden.watches import WatchedPaths, Watches, program_directories, system_files, trust_store
+from ebbgate.warden.watches import HandOver, WatchedPaths, Watches, program_directories, system_files, trust_store
 
 MAX_RUNNER = 32  # ancestors of the steps
 INITIAL = Path("/run/netns/initial")
@@ -41,7 +44,10 @@ class Guarding:
 
 
 class JobMonitor:
-    """diagnostics: a sock_diag socket of the machine's network namespace. publish: makes text showable. tell: the journal."""
+    """diagnostics: a sock_diag socket of the machine's network namespace. publish: makes text showable. tell: the journal.
+
+    hand_over: takes what may hold secrets to the gate.
+    """
 
     def __init__(
         self,
@@ -49,8 +55,10 @@ class JobMonitor:
         diagnostics: socket.socket,
         publish: Callable[[str], str],
         tell: Callable[[Event], None],
+        hand_over: HandOver,
     ) -> None:
-        self._request, self._tell, self._publish = request, tell, publish
+        self._request, self._tell, self._publish, self._hand_over = request, tell, publish, hand_over
+        self._environments = Environments(hand_over)
         self.watches: Watches | None = None
         self.runner = runner_pids(request.runner.pid)
         self.table = ProcessTable(self.runner, publish, units=known_units())
@@ -64,7 +72,7 @@ class JobMonitor:
     def watch(self, selector: selectors.BaseSelector, environment: Mapping[str, str], guard: Guarding) -> None:
         """Listen, within the warden's loop. environment: what the guard's own step gives to later ones."""
         selector.register(self.processes, selectors.EVENT_READ, self.processes.read)
-        self.watches = Watches(self.processes, self._watched(environment), self._tell)
+        self.watches = Watches(self.processes, self._watched(environment), self._tell, self._hand_over)
         selector.register(self.watches, selectors.EVENT_READ, self.watches.read)
         impostors = Impostors(self.watches.findings, guard.gate_uid, guard.gate_pid)
         if guard.gate_group is not None:
@@ -85,7 +93,24 @@ class JobMonitor:
             system=(*system_files(root / "etc"), *trust_store(root)),
             programs=program_directories(root),
             own_environment=environment,
+            credentials=self._credentials(),
         )
+
+    def _credentials(self) -> CredentialPlaces | None:
+        """Where the job's tools keep credentials; None when the runner's process is gone."""
+        root = self._request.target.root
+        try:
+            runner = runner_identity.runner_of(self._request.runner.pid, root=root, proc=self._request.target.proc)
+        except PlatformError:
+            return None
+        home = runner_identity.home_of(runner.uid, root)
+        return places_of(runner, str(home or ""), self._request.context)
+
+    def gate_replaced(self) -> None:
+        """Its successor knows nothing of what was found meanwhile."""
+        self._environments.forget()
+        if self.watches is not None and self.watches.credentials is not None:
+            self.watches.credentials.tell_again()
 
     def ignore(self, pid: int) -> None:
         """A process of the guard's own."""
@@ -115,8 +140,13 @@ class JobMonitor:
         return self.table.origin(pid)
 
     def connection(self, protocol: str, local: tuple[str, int], remote: tuple[str, int]) -> Origin:
-        """The owner of a TCP connection or UDP socket, by its ends as its process sees them."""
-        return self._attribution.connection(protocol, local, remote)
+        """The owner of a TCP connection or UDP socket, by its ends as its process sees them. What its environment holds goes to
+        the gate before the answer does.
+        """
+        origin = self._attribution.connection(protocol, local, remote)
+        if origin.party == Party.JOB and origin.process is not None:
+            self._environments.tell(one.pid for one in (origin.process, *origin.ancestry))
+        return origin
 
     def packet(self, packet: RefusedPacket) -> Origin:
         """The sender of a refused packet."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ebbgate.events.types import RunStarted
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.canaries import Canaries
-from ebbgate.secrets.secret import Secret
+from ebbgate.secrets.prints import Print
 
 STATE = Path("/run/ebbgate")  # root's; what is in it may be read by everybody but the journal
 
@@ -51,14 +51,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """One job's guard. runner_policy: what the runner's own processes may reach, unread. salt: of the secrets' fingerprints.
+    """One job's guard. runner_policy: what the runner's own processes may reach, unread. vault: descriptor of the secrets, which
+    the warden does not read; prints: by which it recognises them. salt: of the prints and the secrets' fingerprints.
 
-    context: what the CI system says of the job, in its own names; no secrets. canaries: to be planted; they are among secrets.
+    context: what the CI system says of the job, in its own names; no secrets. canaries: to be planted.
     """
 
     policy: Policy
     runner_policy: Policy
-    secrets: tuple[Secret, ...]
+    vault: int
+    prints: tuple[Print, ...]
     salt: bytes
     started: RunStarted
     runner: Runner

@@ -60,6 +60,10 @@ class Program:
         """Of the program's file."""
         return os.path.basename(self.image.exe.removesuffix(" (deleted)")) if self.image else ""
 
+    def forget_shown(self) -> None:
+        """There is more to be hidden than when it was shown last."""
+        self._shown = None
+
     def shown(self, redact: Callable[[str], str]) -> tuple[str, str]:
         """Path and arguments."""
         if self._shown is None:

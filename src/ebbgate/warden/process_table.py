@@ -288,6 +288,11 @@ class ProcessTable:
             if entry is own or any(one is own for one in _lineage(entry)):
                 entry.kind = Kind.GUARD
 
+    def forget_shown(self) -> None:
+        """There is more to be hidden in command lines than before."""
+        for entry in self._pids.values():
+            entry.program.forget_shown()
+
     # --- what is asked ------------------------------------------------------------------------------------------
 
     def look(self, pid: int) -> Entry | None:

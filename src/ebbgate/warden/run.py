@@ -13,6 +13,7 @@ in it ends the command first and becomes a defect, so the verdict is ``broken``.
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import selectors
 import shutil
@@ -45,13 +46,16 @@ from ebbgate.gate.configuration import GateConfiguration
 from ebbgate.host import kernel, netlink, trust
 from ebbgate.policy.model import Policy
 from ebbgate.secrets.bindings import hosts_from
+from ebbgate.secrets.known import public_values
+from ebbgate.secrets.prints import Redactor
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 from ebbgate.secrets.shapes import masked
 from ebbgate.warden.attribution import Attribution
+from ebbgate.warden.environments import Environments
 from ebbgate.warden.gate_process import GateProcess
 from ebbgate.warden.packets import Packets
-from ebbgate.warden.reach import with_reach
+from ebbgate.warden.vault import fill, prints_from
 
 MAX_PUBLISHED = 1000  # characters of one argument
 DRAIN_TIMEOUT = 15.0  # seconds after the command's end in which the gate must have said goodbye
@@ -87,7 +91,9 @@ class Run:
         self._killed_by_guard = False
         self._goodbye: dict[str, Any] | None = None
         self._packets = Packets()
+        self._learned = Redactor((), request.salt)  # what became known since; its values are in the gate alone
         self._attribution: Attribution | None = None
+        self._environments: Environments | None = None
 
     def execute(self) -> int:
         """Run the command. PlatformError when the machine forbids it (nothing was run)."""
@@ -117,25 +123,29 @@ class Run:
 
     def _arm(self, gate: GateProcess) -> None:
         self._enclosure.start()
+        self._harden()
         request = self._request
         configuration = GateConfiguration(
             policy=request.policy,
             enforce=request.enforce,
-            secrets=tuple(secret.to_wire() for secret in request.secrets),
             salt=request.salt,
             nonce=secrets.token_hex(16),
             system_bundle=trust.system_bundle(request.workload.environ),
+            public=public_values(request.workload.environ),
             host_variables=tuple(hosts_from(request.workload.environ).items()),
         )
         sockets = dict(self._enclosure.sockets)
         self._packets_socket = sockets.pop("packets")
         diagnostics = sockets.pop("diagnostics")
-        gate.configure(configuration, sockets)
+        vault = fill(request.secrets)
+        gate.configure(configuration, vault, sockets)
+        os.close(vault)
         for one in sockets.values():
             one.close()
         program = shutil.which(request.workload.argv[0], path=request.workload.environ.get("PATH")) or ""
         command = Process(0, program, request.started.command, certain=False)
         self._attribution = Attribution(self._enclosure.init_pid, diagnostics, self._publish, command)
+        self._environments = Environments(gate.hand_over)
         files = gate.await_ready()
         request.seal_imports()
         self._signals = self._take_signals()
@@ -148,9 +158,14 @@ class Run:
         self._armed = True
         self._journal.append(Armed(round(self._command_began - self._began, 3), "sealed", time.time()))
 
+    def _harden(self) -> None:
+        """The command has been forked, so this is of ourselves alone: no core dump, no inspection by the same user."""
+        kernel.forbid_inspection()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
     def _publish(self, text: str) -> str:
         """Text of the workload's own making, as it may be shown: no secret, nothing that a terminal would obey."""
-        return printable(masked(self._scanner.redact(text)), MAX_PUBLISHED)
+        return printable(masked(self._learned.redact(self._scanner.redact(text))), MAX_PUBLISHED)
 
     def _take_signals(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
@@ -199,6 +214,8 @@ class Run:
             self._record(from_json(message["event"]))
         elif kind == "who":
             gate.send({"type": "origin", "id": message["id"], "carrier": self._owner(message)})
+        elif kind == "prints":
+            self._learned.add(prints_from(message))
         elif kind == "finished":
             self._goodbye = message
         else:
@@ -211,12 +228,14 @@ class Run:
             origin = self._attribution.connection(
                 str(message["protocol"]), (str(local[0]), int(local[1])), (str(remote[0]), int(remote[1]))
             )
+            if origin.process is not None and self._environments is not None:
+                self._environments.tell(one.pid for one in (origin.process, *origin.ancestry) if one.pid > 0)
         return to_json(Tampering("", origin))
 
     def _record(self, event: Event) -> None:
         if isinstance(event, RunStarted | Armed | CommandEnded | RunEnded | GateLost):
             raise IntegrityError("the gate spoke for the warden")
-        self._journal.append(with_reach(event, self._request.secrets))
+        self._journal.append(event)
         leaks = isinstance(event, Exchange | DnsQuestion) and any(not one.permitted for one in event.findings)
         if leaks and self._request.enforce and self._request.kill_on_exfiltration and self._code is None:
             self._killed_by_guard = True

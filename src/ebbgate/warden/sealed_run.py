@@ -40,10 +40,13 @@ from ebbgate.report.interface import build_report
 from ebbgate.report.json_report import to_json
 from ebbgate.report.terminal import render
 from ebbgate.secrets.canaries import Canaries, new_canaries
-from ebbgate.secrets.known import secrets_from
+from ebbgate.secrets.known import public_values, secrets_from
+from ebbgate.secrets.prints import Redactor, prints_of
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
 from ebbgate.secrets.shapes import masked
+from ebbgate.secrets.structured import with_files, with_inner
+from ebbgate.warden.home_files import home_secrets
 from ebbgate.warden.registered import registered
 from ebbgate.warden.run import Run, RunRequest
 
@@ -84,7 +87,9 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
     for warning in warnings:
         print(printable(f"ebbgate: warning: {warning}", 500), file=stream)
     salt = secrets.token_bytes(16)
-    scanner = Scanner(known, salt=salt)
+    public = public_values(environ)
+    everything = with_inner(with_files(known, home_secrets(environ, public)), public)
+    scanner = Scanner(everything, salt=salt)
     directory = _report_directory(options.report) if options.report else None
     doors = _doors(options, environ)
     variables = {**environ, NESTED_VARIABLE: "sealed", **(canaries.variables if canaries is not None else {})}
@@ -92,7 +97,7 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
         request = RunRequest(
             workload=Workload(options.command, variables, doors, _shown(scanner, options.command[0])),
             policy=policy,
-            secrets=tuple(known),
+            secrets=tuple(everything),
             salt=salt,
             started=_started(options, policy, known, salt, scanner, doors),
             enforce=policy.mode == "enforce",
@@ -208,4 +213,8 @@ def _seal_imports() -> None:
         report = build_report(events, 0)
         render(report, StringIO(), color=color)
         to_json(report)
+    salt = b"rehearsal"
+    rehearsal = Secret("rehearsal", b"rehearsal", "")
+    for shown in (Redactor(prints_of(rehearsal, salt), salt), Scanner([rehearsal], salt=salt)):
+        shown.redact("é rehearsal cmVoZWFyc2FsIG9mIGV2ZXJ5dGhpbmc= %20 \\u0041")
     sys.meta_path.clear()

@@ -19,10 +19,13 @@ from ebbgate.host import kernel
 from ebbgate.host.file_events import FileEvent, FileEvents
 from ebbgate.warden.changed_files import Actions, PrivilegedFiles, SystemFiles, Tools
 from ebbgate.warden.command_files import CommandFiles
+from ebbgate.warden.credential_watch import CredentialFiles, CredentialPlaces
 from ebbgate.warden.findings import Findings
 from ebbgate.warden.privileges import Privileges
 from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.runner_memory import RunnerMemory
+
+type HandOver = Callable[[dict[str, object], list[int]], bool]
 
 MAX_ROUNDS = 32  # reads of 64 KiB in one go, so that other descriptors get their turn
 
@@ -70,10 +73,16 @@ def program_directories(root: Path = Path("/")) -> tuple[Path, ...]:
     return tuple(root / name for name in names)
 
 
+def nobody(_message: dict[str, object], _descriptors: list[int]) -> bool:
+    """Takes nothing."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class WatchedPaths:
     """commands: ``_temp/_runner_file_commands``. actions: ``_actions``. tools: the tool cache. None: not watched.
-    own_environment: what the guard's own step puts into GITHUB_ENV, which is no finding.
+    own_environment: what the guard's own step puts into GITHUB_ENV, which is no finding. credentials: where credential files
+    are looked for, None: nowhere.
     """
 
     commands: Path | None = None
@@ -82,6 +91,7 @@ class WatchedPaths:
     system: tuple[Path, ...] = field(default_factory=lambda: (*system_files(), *trust_store()))
     programs: tuple[Path, ...] = field(default_factory=program_directories)
     own_environment: Mapping[str, str] = field(default_factory=dict)
+    credentials: CredentialPlaces | None = None
 
 
 class Rule(Protocol):
@@ -91,12 +101,18 @@ class Rule(Protocol):
 
 
 class Watches:
-    """Register it in a selector for reading; call ``tick`` about once a second. tell: the journal."""
+    """Register it in a selector for reading; call ``tick`` about once a second. tell: the journal. hand_over: takes what may
+    hold secrets to the gate.
+    """
 
-    def __init__(self, monitor: ProcessMonitor, paths: WatchedPaths, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, monitor: ProcessMonitor, paths: WatchedPaths, tell: Callable[[Event], None], hand_over: HandOver = nobody
+    ) -> None:
         self._monitor = monitor
         self.findings = Findings(monitor.table, tell)
         self._files: FileEvents | None = None
+        self.credentials: CredentialFiles | None = None
+        self._hand_over = hand_over
         self._commands: CommandFiles | None = None
         try:
             self._files = FileEvents()
@@ -108,6 +124,8 @@ class Watches:
         monitor.observers += [self._memory.observe, self._privileges.observe]
         if self._files is not None:
             self._set_marks(self._files, paths)
+        elif paths.credentials is not None:
+            self.credentials = CredentialFiles(paths.credentials, None, hand_over)
         self._spare = kernel.timer_descriptor(3600.0) if self._files is None else -1  # something to select on
 
     def _set_marks(self, files: FileEvents, paths: WatchedPaths) -> None:
@@ -117,6 +135,8 @@ class Watches:
                 self._commands = CommandFiles(self.findings, files, paths.commands, paths.own_environment)
             if paths.actions is not None:
                 Actions(self.findings, files, paths.actions)
+            if paths.credentials is not None:
+                self.credentials = CredentialFiles(paths.credentials, files, self._hand_over)
             SystemFiles(self.findings, files, paths.system)
             PrivilegedFiles(self.findings, files, paths.programs)
             if paths.tools is not None:
@@ -154,6 +174,8 @@ class Watches:
         """Housekeeping."""
         self._memory.tick()
         self._privileges.tick()
+        if self.credentials is not None:
+            self.credentials.tick()
 
     def close(self) -> None:
         if self._commands is not None:
