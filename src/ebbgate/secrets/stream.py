@@ -160,16 +160,17 @@ class Reader:
                 self._report(hit, self._encodings, start + hit.start)
             for hit in compiled.stripped(window):
                 self._report(hit, self._encodings, -1)
-        text = views.text_of(views.View(window))
+        root = views.View(window)
+        text = views.text_of(root)
         common.pay_for_text(0 if text is None else min(len(text.data), self._fresh))
-        self._decode_text(window, start)
+        self._decode_text(root, text, start)
         self._fresh = 0
         del self._window[: -(INTERACTIVE_OVERLAP if common.interactive else OVERLAP)]
 
-    def _decode_text(self, window: bytes, start: int) -> None:
+    def _decode_text(self, root: views.View, text: views.View | None, start: int) -> None:
         common = self._common
-        budget = views.new_budget(len(window))
-        for view in decode.views_of_part(window, budget):
+        budget = views.new_budget(len(root.data))
+        for view in decode.views_of_part(root, text, budget):
             for finding in common.scanner.in_view(common.scanner.compiled, view, common.place, start):
                 offset = self._origin if self._encodings else finding.offset
                 common.report(replace(finding, encodings=(*self._encodings, *finding.encodings), offset=offset))
