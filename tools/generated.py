@@ -21,6 +21,9 @@ from ebbgate.secrets.credentials import CredentialKind, compact
 from ebbgate.secrets.credentials import credentials as credentials_table
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.detection import table as detection  # noqa: E402 - it needs the tests' encodings
 
 
 def reference() -> str:
@@ -177,6 +180,7 @@ FILES = {
     "schema/events.schema.json": schema.text,
     "docs/reference.md": reference,
     "docs/credentials.md": kinds,
+    "docs/detection.md": detection,
 }
 
 

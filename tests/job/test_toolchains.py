@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
+import secrets
 import shutil
 import ssl
 import subprocess
@@ -46,6 +48,27 @@ RUST = 'fn main() { println!("built {}", itoa::Buffer::new().format(1)); }\n'
 GO_MAIN = 'package main\n\nimport "github.com/google/uuid"\n\nfunc main() { println(uuid.Nil.String()) }\n'
 INSTALL = "sudo apt-get -qq update; sudo apt-get -qq -y --no-install-recommends install --reinstall {0} >/dev/null; dpkg -s {0}"
 TLS_SOURCES = "sudo sed -i s,http:,https:, /etc/apt/sources.list.d/*.sources"
+WORDS = (
+    "summer",
+    "release",
+    "deploy",
+    "staging",
+    "express",
+    "python",
+    "registry",
+    "secret",
+    "admin",
+    "letmein",
+    "dragon",
+    "index",
+)
+# Fifty secrets, none of which is in this traffic: long and short ones, and some that are made of words.
+SECRETS = {
+    **{f"LONG_{number}": secrets.token_urlsafe(30) for number in range(25)},
+    **{f"HASH_{number}": secrets.token_hex(20) for number in range(5)},
+    **{f"SHORT_{number}": secrets.token_urlsafe(6) for number in range(10)},
+    **{f"WORDS_{number}": f"{random.choice(WORDS)}-{random.choice(WORDS)}-{number + 2010}" for number in range(10)},
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +132,7 @@ class Jobs:
             machine.run(["rm", "-f", "/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/root/.npmrc"], user="root")
             if not use:
                 self._stack.enter_context(serving(machine.world, repository(self._directory)))
-            self._job = self._stack.enter_context(Job(machine, use=use, allow="" if use else GIT_HOST))
+            self._job = self._stack.enter_context(Job(machine, use=use, allow="" if use else GIT_HOST, secrets=SECRETS))
             self._use = use
         return self._job
 

@@ -25,6 +25,7 @@ def check(
         allowed, denied = len(policy.allow), len(policy.deny)
         told = [f"mode {policy.mode}", f"{allowed} allowed", f"{denied} denied", f"{len(policy.bindings)} secrets"]
         told += ["own credentials only"] if policy.own_credentials else []
+        told += ["what is inspected only"] if policy.inspected_only else []
         told += [f"exceptions: {' '.join(policy.exceptions)}"] if policy.exceptions else []
         told += ["canaries"] if policy.canary else []
         typer.echo(f"{file}: ok, {', '.join(told)}")

@@ -153,7 +153,7 @@ class Contents:
         self._decide_buffered(flow, draft, len(content))
 
     def _finish_streamed(self, flow: http.HTTPFlow, draft: Draft) -> None:
-        if draft.blocked or (self._context.enforce and draft.leaks):
+        if draft.blocked or (self._context.enforce and draft.refused):
             flow.request.trailers = None
             draft.blocked = True
             self._context.connections.refuse_connection(flow.client_conn.id)

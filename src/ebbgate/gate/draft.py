@@ -74,6 +74,9 @@ class Draft:
         if self.inspection is not Inspection.NONE:
             self.inspection = level
         self.uninspected = self.uninspected or reason
+        if self.decision.allowed and self.decision.inspected_only:
+            self.decision = Decision(Action.DENY, Reason.UNINSPECTABLE, self.decision.rule)
+            self.error = self.error or f"not inspected: {reason}"
 
     def finish(self, origin: Origin, publish_host: Callable[[str], str], publish: Callable[[str], str]) -> Exchange:
         """The journal's record."""

@@ -46,7 +46,7 @@ class JobRules:
             own = decide(self._runner, Observation(Stage.NAME, Protocol.TLS, connection.server_name, port, address))
             if own.allowed:
                 return Passthrough(own, RUNNER)
-        unaware = not self._inspect and is_container(origin, connection)
+        unaware = not (self._inspect or decision.inspected_only) and is_container(origin, connection)
         return Passthrough(decision, CONTAINER) if unaware and (decision.allowed or not self._enforce) else None
 
 

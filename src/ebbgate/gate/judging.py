@@ -103,5 +103,12 @@ def grant_for(decision: Decision, connection: GateConnection, *, enforce: bool) 
 
 def suggestion(observation: Observation, decision: Decision) -> str:
     """The option that would allow it; empty when it is allowed, or when no option should."""
-    hopeless = (Reason.ADDRESS_MISMATCH, Reason.HOST_MISMATCH, Reason.MALFORMED, Reason.DEFECT, Reason.NOT_CARRIED)
+    hopeless = (
+        Reason.ADDRESS_MISMATCH,
+        Reason.HOST_MISMATCH,
+        Reason.MALFORMED,
+        Reason.UNINSPECTABLE,
+        Reason.DEFECT,
+        Reason.NOT_CARRIED,
+    )
     return "" if decision.allowed or decision.reason in hopeless else allow_option(observation)

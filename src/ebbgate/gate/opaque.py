@@ -74,7 +74,8 @@ class Opaque:
         draft.add_findings(findings)
         if release.uninspected:
             draft.note_uninspected(release.uninspected)
-        if self._context.enforce and any(not finding.permitted for finding in findings):
+        refused = any(not finding.permitted for finding in findings) or not draft.decision.allowed
+        if self._context.enforce and refused:
             draft.blocked = True
             draft.bytes_withheld += len(data)
             self._context.connections.refuse_connection(flow.client_conn.id)

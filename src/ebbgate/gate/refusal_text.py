@@ -12,6 +12,7 @@ _REASONS = {
     Reason.HOST_MISMATCH: "its Host differs from the TLS server name",
     Reason.SPECIAL_ADDRESS: "the name resolves to an internal address",
     Reason.FOREIGN_CREDENTIAL: "it carries a credential that is none of the job's",
+    Reason.UNINSPECTABLE: "some of it cannot be read",
     Reason.MALFORMED: "it can be read in more than one way",
     Reason.DEFECT: "the guard failed while judging it",
 }

@@ -52,7 +52,7 @@ class WebSockets:
             draft.note_uninspected(whole.uninspected)
         if pieces.findings:
             flow.metadata[_STREAM].permit()
-        if self._context.enforce and draft.leaks:
+        if self._context.enforce and draft.refused:
             draft.blocked = True
             draft.bytes_withheld += len(content)
             self._context.connections.refuse_connection(flow.client_conn.id)

@@ -40,8 +40,15 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
         why_not = _why_not(entry, seen)
         if why_not is None:
             own = policy.own_credentials if entry.own_credentials is None else entry.own_credentials
+            only = policy.inspected_only if entry.inspected_only is None else entry.inspected_only
             return Decision(
-                Action.ALLOW, Reason.RULE, entry.ref, entry.passthrough, _ranges(entry, seen.host), own_credentials=own
+                Action.ALLOW,
+                Reason.RULE,
+                entry.ref,
+                entry.passthrough,
+                _ranges(entry, seen.host),
+                own_credentials=own,
+                inspected_only=only and not entry.passthrough,
             )
         if nearest is None or _NEARNESS[why_not] > _NEARNESS[nearest[0]]:
             nearest = (why_not, entry.ref)

@@ -22,6 +22,7 @@ ENTRY_KEYS = {
     "paths": "empty: all; `*` within one segment, `**` across them",
     "tls": "`passthrough`: not decrypted, and not read",
     "credentials": "`own` or `any`, for this entry",
+    "uninspectable": "`deny` or `allow`, for this entry: what the guard cannot read",
     "reason": "for whoever reads it",
 }
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
@@ -213,7 +214,21 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     own = own_credentials(reader, node.get("credentials"))
     if own is not None and (deny or passthrough or protocol is Protocol.TCP):
         reader.fail(node, "credentials cannot be judged here", "they need an allow entry for tls or http, without passthrough")
-    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own))
+    only = inspected_only(reader, node.get("uninspectable"))
+    if only and (deny or passthrough):
+        reader.fail(node, "nothing is inspected here", "uninspectable needs an allow entry without passthrough")
+    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only))
+
+
+def inspected_only(reader: Reader, node: Node | None) -> bool | None:
+    """``uninspectable: deny`` or ``allow``; None where nothing is said."""
+    text = reader.text(node, "uninspectable")
+    if node is None or text is None:
+        return None
+    if text not in ("deny", "allow"):
+        near = difflib.get_close_matches(text, ("deny", "allow"), n=1, cutoff=0.4)
+        reader.fail(node, f"uninspectable cannot be {text!r}", f"did you mean {near[0]}?" if near else "deny or allow")
+    return text == "deny"
 
 
 def own_credentials(reader: Reader, node: Node | None) -> bool | None:
@@ -322,6 +337,7 @@ def _with_ref(reader: Reader, node: Node, entry: Entry) -> Entry:
         entry.passthrough,
         entry.reason,
         entry.own_credentials,
+        entry.inspected_only,
         ref,
     )
 
@@ -341,6 +357,8 @@ def describe(entry: Entry) -> str:
         parts.append("passthrough")
     if entry.own_credentials is not None:
         parts.append(f"credentials {'own' if entry.own_credentials else 'any'}")
+    if entry.inspected_only is not None:
+        parts.append(f"uninspectable {'deny' if entry.inspected_only else 'allow'}")
     return " ".join(parts)
 
 

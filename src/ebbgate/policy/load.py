@@ -8,7 +8,7 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 
 from ebbgate.errors import PolicyError
-from ebbgate.policy.entries import Reader, describe, entries, option_entry, own_credentials
+from ebbgate.policy.entries import Reader, describe, entries, inspected_only, option_entry, own_credentials
 from ebbgate.policy.model import PRESET, Entry, HostPattern, Policy, SecretBinding, index
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import RuleRef
@@ -27,6 +27,7 @@ JOB_KEYS = {
     "deny": "entries that are refused without failing the job",
     "secrets": "`NAME: {to: [hosts], in: [places]}` replaces where the variable's secret may go by its kind",
     "credentials": "`own`: requests may carry the job's own credentials only; `any` (default): others are reported",
+    "uninspectable": "`deny`: what the guard cannot read does not leave; `allow` (default): it is counted",
     "exceptions": "uses of credentials that are against the rule and wanted, by the names in credentials.md",
     "canary": "`true` plants credentials that nobody issued; any use of one is an attempt to steal",
     "inspect-containers": "`true`: TLS from containers must be read, although they do not know the guard's authority",
@@ -42,6 +43,7 @@ class _Draft:
         self.mode: str | None = None
         self.inspect_containers = False
         self.own_credentials: bool | None = None
+        self.inspected_only: bool | None = None
         self.canary = False
         self.exceptions: list[str] = []
         self.use: list[str] = []
@@ -120,6 +122,7 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
         + [f"secret {one.name} {[str(host) for host in one.to]} {one.places}" for one in draft.bindings]
         + (["inspect-containers"] if draft.inspect_containers else [])
         + (["credentials own"] if draft.own_credentials else [])
+        + (["uninspectable deny"] if draft.inspected_only else [])
         + (["canary"] if draft.canary else [])
         + [f"exception {name}" for name in draft.exceptions]
     )
@@ -133,6 +136,7 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
         draft.inspect_containers,
         tuple(dict.fromkeys(draft.exceptions)),
         draft.own_credentials is True,
+        draft.inspected_only is True,
         draft.canary,
         index(allow),
         index(deny),
@@ -205,6 +209,8 @@ def _section(draft: _Draft, reader: Reader, node: Mapping) -> None:
     draft.canary = _truth(reader, node, "canary") or draft.canary
     own = own_credentials(reader, node.get("credentials"))
     draft.own_credentials = draft.own_credentials if own is None else own
+    only = inspected_only(reader, node.get("uninspectable"))
+    draft.inspected_only = draft.inspected_only if only is None else only
     draft.exceptions += _exceptions(reader, node.get("exceptions"))
     for item in reader.texts(node.get("use"), "use") if node.get("use") is not None else ():
         _add_use(draft, item, reader.source)

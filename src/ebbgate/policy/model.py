@@ -47,6 +47,7 @@ class Entry:
     host: None for an entry of addresses only. cidrs: with a host, where its name may resolve to although special; without,
     the literal addresses meant. ports: empty means every port (deny entries only). methods: empty means all.
     paths: empty means all. own_credentials: whether only the job's own may be used there; None: as the policy says.
+    inspected_only: whether what cannot be read is denied; None likewise.
     """
 
     host: HostPattern | None
@@ -58,6 +59,7 @@ class Entry:
     passthrough: bool = False
     reason: str = ""
     own_credentials: bool | None = None
+    inspected_only: bool | None = None
     ref: RuleRef = RuleRef("", 0, 0, "")
 
     @property
@@ -112,6 +114,7 @@ class Policy:
 
     inspect_containers: TLS from containers must be read, although they do not know the guard's authority. exceptions: uses of
     credentials that are against the rule and wanted. own_credentials: only the job's own may be used. canary: plant some.
+    inspected_only: what cannot be read is denied.
     """
 
     mode: str
@@ -123,6 +126,7 @@ class Policy:
     inspect_containers: bool = False
     exceptions: tuple[str, ...] = ()
     own_credentials: bool = False
+    inspected_only: bool = False
     canary: bool = False
     allow_index: EntryIndex = field(default_factory=EntryIndex)
     deny_index: EntryIndex = field(default_factory=EntryIndex)

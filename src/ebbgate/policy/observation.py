@@ -80,6 +80,7 @@ class Reason(StrEnum):
     NO_NAME = "no-name"  # opaque, and no name is known
     NOT_CARRIED = "not-carried"  # UDP, ICMP and whatever else the enclosure never carries
     FOREIGN_CREDENTIAL = "foreign-credential"  # a credential that is not one of the job's, where only those may be used
+    UNINSPECTABLE = "uninspectable"  # some of it could not be read, where everything must be
     MALFORMED = "malformed"  # cannot be parsed; what cannot be judged is denied
     DEFECT = "defect"  # the guard failed while judging: denied
 
@@ -102,6 +103,7 @@ class Decision:
     passthrough: TLS is to be forwarded without decryption (rule with ``tls: passthrough``).
     permitted_ranges: CIDR texts in which the matched rule lets the gate dial although they are special.
     quiet: denied without failing the job. own_credentials: requests may carry the job's own credentials only.
+    inspected_only: what cannot be read does not leave.
     """
 
     action: Action
@@ -111,6 +113,7 @@ class Decision:
     permitted_ranges: tuple[str, ...] = ()
     quiet: bool = False
     own_credentials: bool = False
+    inspected_only: bool = False
 
     @property
     def allowed(self) -> bool:

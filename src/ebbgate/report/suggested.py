@@ -17,6 +17,7 @@ _NOT_LEARNED = {
     Reason.ADDRESS_MISMATCH: "went to an address that is not the name's",
     Reason.HOST_MISMATCH: "its Host differed from the TLS server name",
     Reason.FOREIGN_CREDENTIAL: "it carried a credential that is none of the job's",
+    Reason.UNINSPECTABLE: "could not be read as a whole",
     Reason.MALFORMED: "could not be read in one way only",
     Reason.DEFECT: "the guard failed while judging it",
     Reason.NO_NAME: "no name is known for it",

@@ -36,6 +36,7 @@ _REASONS = {
     Reason.NO_NAME: "no name is known for the address",
     Reason.NOT_CARRIED: "only TCP and DNS are ever carried",
     Reason.FOREIGN_CREDENTIAL: "it carries a credential that is none of the job's",
+    Reason.UNINSPECTABLE: "some of it cannot be read",
     Reason.MALFORMED: "it can be read in more than one way",
     Reason.DEFECT: "the guard failed while judging it",
 }

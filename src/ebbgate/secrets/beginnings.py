@@ -45,6 +45,11 @@ def beginnings(data: bytes, start: int = 0) -> Iterator[tuple[int, str]]:
             yield start + at, _MAGICS[index][1]
 
 
+def is_compressed(data: bytes) -> bool:
+    """Whether data begins as something compressed does."""
+    return next(beginnings(data[: 2 * LONGEST_MAGIC]), (-1, ""))[0] == 0
+
+
 def unreadable(data: bytes) -> str:
     """The name of a format that is not read, when data begins with its first bytes; else ""."""
     return next((name for magic, name in _UNREADABLE if data.startswith(magic)), "")

@@ -13,12 +13,15 @@ so that the same data gives the same answer on every machine; the deadline is on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from ebbgate.secrets import inflate
+from ebbgate.secrets.beginnings import is_compressed
 from ebbgate.secrets.decoders import ANYWHERE, CONTAINERS, TEXTS
 from ebbgate.secrets.views import MAX_BYTES, SMALL, Budget, Decoder, View, deepest, text_of
 
+TOO_DEEP = "nested too deep"
 _REPEATED = ("percent", "escapes")  # these undo what was written so several times over at once
 _FIRST = ("values", "unicode")  # these make almost what they are given, so they come first or not at all
 
@@ -35,16 +38,16 @@ def views(data: bytes, content_encoding: str, budget: Budget) -> Iterator[View]:
     yield from _onward([start, root] if start is not root and budget.notes else [start], budget)
 
 
-def views_of_part(data: bytes, budget: Budget) -> Iterator[View]:
-    """The same of a part of a stream, whose containers are opened by who reads the stream from its beginning."""
-    yield from _onward([View(data)], budget, in_stream=True)
+def views_of_part(root: View, text: View | None, budget: Budget) -> Iterator[View]:
+    """The same of a part of a stream, whose containers are opened by who reads the stream from its beginning. text: of it."""
+    yield from _onward([], budget, chain(_each(ANYWHERE, root, budget), _of_text(root, text, budget)))
 
 
-def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> Iterator[View]:
+def _onward(waiting: list[View], budget: Budget, first: Iterable[View] = ()) -> Iterator[View]:
     seen = {hash(view.data) for view in waiting}
-    while waiting:
-        current = waiting.pop(0)
-        for view in _decoded(current, budget, containers=current.parent is not None or not in_stream):
+    made: Iterable[View] = first
+    while True:
+        for view in made:
             mark = hash(view.data)
             if mark in seen:
                 continue
@@ -52,9 +55,14 @@ def _onward(waiting: list[View], budget: Budget, *, in_stream: bool = False) -> 
             if leads_on:
                 seen.add(mark)
                 waiting.append(view)
+            elif is_compressed(view.data):
+                budget.notes.append(TOO_DEEP)
             if not budget.take(len(view.data)):
                 return
             yield view
+        if not waiting:
+            return
+        made = _decoded(waiting.pop(0), budget)
 
 
 def _undo_codings(view: View, header: str, budget: Budget) -> View | None:
@@ -76,15 +84,19 @@ def _undo_codings(view: View, header: str, budget: Budget) -> View | None:
     return view
 
 
-def _decoded(view: View, budget: Budget, *, containers: bool) -> Iterator[View]:
-    if containers:
-        yield from _each(CONTAINERS, view, budget)
+def _decoded(view: View, budget: Budget) -> Iterator[View]:
+    yield from _each(CONTAINERS, view, budget)
     yield from _each(ANYWHERE, view, budget)
-    text = text_of(view)
-    if text is not None and not budget.spent:
-        if text is not view:
-            yield text
-        yield from _each(TEXTS, text, budget)
+    if not budget.spent:
+        yield from _of_text(view, text_of(view), budget)
+
+
+def _of_text(view: View, text: View | None, budget: Budget) -> Iterator[View]:
+    """The text of a view that is none itself comes by itself, and its readings after it."""
+    if text is view:
+        yield from _each(TEXTS, view, budget)
+    elif text is not None:
+        yield text
 
 
 def _each(table: Sequence[tuple[str, Decoder]], view: View, budget: Budget) -> Iterator[View]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ebbgate.secrets import decode, inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Hit, first_of_each
-from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, unreadable, zip_member
+from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, is_compressed, unreadable, zip_member
 from ebbgate.secrets.finding import Finding, Place
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 WINDOW = 1 << 17  # bytes of a stream that are decoded together, and held until then
 OVERLAP = 1 << 15  # bytes before a window that are decoded with it again; an encoded secret is shorter
-MAX_TEXT = (
-    4 << 20
-)  # bytes of text that are decoded of one stream; padding costs an attacker nothing, decoding us 20 ms a megabyte
+MAX_TEXT = 1 << 20  # bytes of text that are decoded of one stream, at 5 MB/s: as many as of a body that is held as a whole
 MAX_DISGUISED = 4 << 20  # bytes of one stream in which values under an XOR key or with separators are looked for, at 100 MB/s
 MAX_HELD = 4 << 20  # bytes that may wait for what is within them; more is uninspectable
 MAX_NESTED = 5  # compressed streams within each other
@@ -111,6 +109,8 @@ class Reader:
             self._collect(data)
         if self._within is not None:
             self._within.feed(data)
+        elif len(self._encodings) >= MAX_NESTED and self.total == len(data) and is_compressed(data):
+            self._common.note(decode.TOO_DEEP)
 
     def finish(self) -> None:
         """Nothing comes any more."""
@@ -160,16 +160,17 @@ class Reader:
                 self._report(hit, self._encodings, start + hit.start)
             for hit in compiled.stripped(window):
                 self._report(hit, self._encodings, -1)
-        text = views.text_of(views.View(window))
+        root = views.View(window)
+        text = views.text_of(root)
         common.pay_for_text(0 if text is None else min(len(text.data), self._fresh))
-        self._decode_text(window, start)
+        self._decode_text(root, text, start)
         self._fresh = 0
         del self._window[: -(INTERACTIVE_OVERLAP if common.interactive else OVERLAP)]
 
-    def _decode_text(self, window: bytes, start: int) -> None:
+    def _decode_text(self, root: views.View, text: views.View | None, start: int) -> None:
         common = self._common
-        budget = views.new_budget(len(window))
-        for view in decode.views_of_part(window, budget):
+        budget = views.new_budget(len(root.data))
+        for view in decode.views_of_part(root, text, budget):
             for finding in common.scanner.in_view(common.scanner.compiled, view, common.place, start):
                 offset = self._origin if self._encodings else finding.offset
                 common.report(replace(finding, encodings=(*self._encodings, *finding.encodings), offset=offset))

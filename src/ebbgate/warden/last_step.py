@@ -39,21 +39,31 @@ class LastStep:
         self._script = f"{runner.action.rstrip('/')}/{runner.post}".encode() if runner.action and runner.post else b""
         self._digest = digest(Path(runner.action)) if self._script else ""
         self._running: set[int] = set()
+        self._unseen: set[int] = set()  # the runner's own processes that were gone within a millisecond or two
 
     def observe(self, event: ProcessEvent) -> None:
         """A process began to run a program, or ended."""
         if not self._script:
             return
-        if isinstance(event, Executed) and self._is_last_step(event.pid):
+        if isinstance(event, Executed) and self._is_unseen(event.pid):
+            self._unseen.add(event.pid)
+        elif isinstance(event, Executed) and self._is_last_step(event.pid):
             self._running.add(event.pid)
             if digest(Path(self._runner.action)) != self._digest:
                 self._tell(Tampering("the guard's own last step was changed", self._table.origin(event.pid)))
-        elif isinstance(event, Exited) and event.pid in self._running:
+        elif isinstance(event, Exited) and event.pid in self._running | self._unseen:
+            which = "the last step" if event.pid in self._running else "a step that was gone before it could be looked at"
             self._running.discard(event.pid)
+            self._unseen.discard(event.pid)
             if event.status == 0 and self._must_fail():
-                what = "the last step ended well although the job must fail: the guard ended the runner"
+                what = f"{which} ended well although the job must fail: the guard ended the runner"
                 self._tell(Tampering(what, self._table.origin(event.pid)))
                 self._end_runner(self._runner.pid)
+
+    def _is_unseen(self, pid: int) -> bool:
+        """Started by the runner itself and gone already: a library preloaded into the last step can end it before it begins."""
+        entry = self._table.look(pid)
+        return entry is not None and entry.parent is not None and entry.parent.kind is Kind.RUNNER and entry.program.image is None
 
     def _is_last_step(self, pid: int) -> bool:
         """Started by the runner itself, with our script among its arguments."""

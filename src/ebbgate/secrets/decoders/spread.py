@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ _WIDE = (b"\xef\xbc", b"\xef\xbd", b"\xf0\x9d")
 _HIDDEN = (
     b"\xe2\x80", b"\xe2\x81", b"\xef\xb8", b"\xef\xbb\xbf", b"\xf3\xa0", b"\xc2\xad", b"\xcd\x8f", b"\xd8\x9c", b"\xe1\xa0\x8e",
 )  # fmt: skip
+_SAMPLE = 64  # bytes
+_CONTINUATIONS = bytes(range(0x80, 0xC0))
 _SOME = 8  # such characters; fewer hide nothing
 _RARE = 1 << 14  # bytes of chance in which two given ones follow each other less than once
 MAX_VALUES = 1 << 18  # bytes of a document whose values are put together
@@ -80,8 +83,19 @@ def _wrapped(data: bytes) -> list[bytes]:
 
 def decorated(data: bytes, budget: Budget) -> Iterator[Made]:
     """The same where so much is of that kind that the whole is no text to who looks at bytes."""
-    if sum(map(data.count, _WIDE)) > _SOME + len(data) // _RARE:
+    if _is_utf8(data) and sum(map(data.count, _WIDE)) > _SOME + len(data) // _RARE:
         yield from plain_characters(data, budget)
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether some sample of data can be: of what is no text, hardly ever."""
+    for at in (0, len(data) // 2, max(0, len(data) - _SAMPLE)):
+        try:
+            codecs.utf_8_decode(data[at : at + _SAMPLE].lstrip(_CONTINUATIONS), "strict", False)
+        except UnicodeDecodeError:
+            continue
+        return True
+    return False
 
 
 def plain_characters(data: bytes, _budget: Budget) -> Iterator[Made]:
