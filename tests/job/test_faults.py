@@ -154,7 +154,7 @@ SPOILED: dict[str, tuple[float, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize("name", SPOILED)
 def test_a_resolver_that_fails(machine: Machine, name: str) -> None:
-    with Job(machine, allow="api.example.com") as job:
+    with Job(machine, allow="*.example.com") as job:  # a name written out would be known already
         machine.world.delay, machine.world.spoiled = SPOILED[name]
         asking = job.begin([*GET, "-o", "/dev/null", f"{ALLOWED}/"])
         began = time.monotonic()

@@ -22,5 +22,5 @@ def altered(machine: Machine, module: str, text: str) -> list[str]:
         file.write_text(file.read_text() + text)
 
     machine.inside(make)
-    start = f"import sys; sys.path.insert(0, {str(_PLACE)!r}); from ebbgate.cli.main import run; run()"
+    start = f"import sys; sys.path.insert(0, {str(_PLACE)!r}); from ebbgate.__main__ import main; main()"
     return [machine.python, "-I", "-c", start]
