@@ -6,7 +6,7 @@ import random
 import string
 from unittest.mock import patch
 
-from ebbgate.secrets import needles, stream, views
+from ebbgate.secrets import needles, reader, views
 from ebbgate.secrets.finding import Carrier, Place
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
@@ -55,7 +55,7 @@ def table() -> str:
         "small": views.SMALL >> 10,
         "middle": views.MIDDLE >> 10,
         "needle": needles.MIN_NEEDLE,
-        "text": stream.MAX_TEXT >> 20,
+        "text": reader.MAX_TEXT >> 20,
     }
     return _HEAD.format(**bounds) + "\n".join(rows) + "\n" + _TAIL.format(**bounds)
 
@@ -84,7 +84,7 @@ def _in_upload(encode: Encode, value: bytes) -> bool:
 
 
 def _far_in(encode: Encode, value: bytes) -> bool:
-    with patch.object(stream, "MAX_TEXT", 1):
+    with patch.object(reader, "MAX_TEXT", 1):
         return _streamed(value, b" " * _FAR + encode(value) + b"\n" + b" " * _AFTER)
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbgate.secrets.finding import Carrier, Place
+from ebbgate.secrets.reader import OVERLAP, WINDOW
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
-from ebbgate.secrets.stream import OVERLAP, WINDOW
 from tests.secrets.encodings import BINARY, DISGUISED, MISSES, TEXTUAL
 
 BODY = Place(Carrier.BODY)

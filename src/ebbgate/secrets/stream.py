@@ -15,31 +15,17 @@ of everything that does not begin a literal form; their windows are read as they
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ebbgate.secrets import decode, inflate, views
-from ebbgate.secrets.automaton import SHORTEST_OPEN, Hit, first_of_each
-from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, is_compressed, unreadable, zip_member
+from ebbgate.secrets import inflate
 from ebbgate.secrets.finding import Finding, Place
+from ebbgate.secrets.reader import Common, Inner, Reader
 
 if TYPE_CHECKING:
     from ebbgate.secrets.scanner import Scanner
 
-WINDOW = 1 << 17  # bytes of a stream that are decoded together, and held until then
-OVERLAP = 1 << 15  # bytes before a window that are decoded with it again; an encoded secret is shorter
-MAX_TEXT = 1 << 20  # bytes of text that are decoded of one stream, at 5 MB/s: as many as of a body that is held as a whole
-MAX_DISGUISED = 4 << 20  # bytes of one stream in which values under an XOR key or with separators are looked for, at 100 MB/s
 MAX_HELD = 4 << 20  # bytes that may wait for what is within them; more is uninspectable
-MAX_NESTED = 5  # compressed streams within each other
-MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one stream
-PROBE = 512  # bytes that are tried to see whether something is compressed as it seems
-MAX_PROBED = 64 << 20  # bytes that they may make
-MIN_GUESSED_INPUT = 48  # bytes from which brotli and raw deflate can be told
-MIN_GUESSED = 16  # bytes that must come out of what is only guessed to be compressed
-INTERACTIVE_STEP = 256  # bytes after which an interactive stream is decoded again
-INTERACTIVE_OVERLAP = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,321 +37,18 @@ class Release:
     uninspected: str = ""
 
 
-class _Common:
-    """What the readers of one stream share."""
-
-    def __init__(self, scanner: Scanner, place: Place, *, interactive: bool) -> None:
-        self.scanner, self.place, self.interactive = scanner, place, interactive
-        self.text_left = MAX_TEXT
-        self.disguised_left = MAX_DISGUISED
-        self.tries_left = MAX_TRIES
-        self.findings: list[Finding] = []
-        self.uninspected = ""
-        self._reported: set[str] = set()
-
-    def report(self, finding: Finding) -> None:
-        """Once for each secret."""
-        if finding.secret not in self._reported:
-            self._reported.add(finding.secret)
-            self.findings.append(finding)
-
-    def pay_for_text(self, size: int) -> None:
-        """Text is decoded up to a bound."""
-        self.text_left -= size
-        if self.text_left <= 0:
-            self.note("decode budget")
-
-    def note(self, reason: str) -> None:
-        """Why some of it is not read."""
-        self.uninspected = self.uninspected or reason
-
-
-class Reader:
-    """Reads one sequence of bytes. clear: how many of them may leave as far as this reader is concerned."""
-
-    def __init__(self, common: _Common, encodings: tuple[str, ...] = (), origin: int = 0, *, looks_within: bool = True) -> None:
-        """:param origin: offset in the stream as sent of what this is read from."""
-        self._common, self._encodings, self._origin = common, encodings, origin
-        self.total = 0
-        self._tail = b""  # the last bytes, which are searched for literal forms again
-        self.literal_clear = 0
-        self._window = bytearray()  # OVERLAP bytes, and what came since the last window
-        self._window_end = 0
-        self._fresh = 0  # bytes of the window that have not been decoded
-        self._within = _Within(common, encodings, origin) if looks_within and len(encodings) < MAX_NESTED else None
-
-    @property
-    def clear(self) -> int:
-        """Bytes from the beginning."""
-        decoded = self.total if self._common.interactive or self._common.text_left <= 0 else self.total - self._fresh
-        within = self.total if self._within is None else self._within.clear
-        return min(self.literal_clear, decoded, within)
-
-    def feed(self, data: bytes) -> None:
-        """Take what comes next."""
-        self._search(data)
-        self.total += len(data)
-        if self._common.text_left > 0:
-            self._collect(data)
-        if self._within is not None:
-            self._within.feed(data)
-        elif len(self._encodings) >= MAX_NESTED and self.total == len(data) and is_compressed(data):
-            self._common.note(decode.TOO_DEEP)
-
-    def finish(self) -> None:
-        """Nothing comes any more."""
-        self.literal_clear = self.total
-        if self._fresh and self._common.text_left > 0:
-            self._decode()
-        if self._within is not None:
-            self._within.finish()
-
-    def _search(self, data: bytes) -> None:
-        literal = self._common.scanner.compiled.literal
-        text = self._tail + data
-        start = self.total - len(self._tail)
-        hits, cut_off = literal.search(text)
-        for hit in first_of_each(hits):
-            self._report(hit, self._encodings, start + hit.start)
-        held = literal.opening(text) if self._common.interactive else min(len(text), max(0, literal.longest_head - 1))
-        open_from = min(cut_off, len(text) - held)
-        self.literal_clear = start + open_from
-        # What is open to a few bytes has left; it is remembered, so that a secret sent byte by byte is seen as one.
-        self._tail = text[max(0, min(open_from, len(text) - SHORTEST_OPEN + 1)) :]
-
-    def _report(self, hit: Hit, encodings: tuple[str, ...], offset: int) -> None:
-        common = self._common
-        place = self._origin if self._encodings else offset
-        common.report(common.scanner.finding(common.scanner.compiled, hit, common.place, encodings, place))
-
-    def _collect(self, data: bytes) -> None:
-        """Cut into windows whose ends do not depend on how the data came."""
-        step = INTERACTIVE_STEP if self._common.interactive else WINDOW
-        at = 0
-        while at < len(data):
-            piece = data[at : at + WINDOW - self._fresh]
-            self._window += piece
-            self._window_end += len(piece)
-            self._fresh += len(piece)
-            at += len(piece)
-            if self._fresh >= step:
-                self._decode()
-
-    def _decode(self) -> None:
-        common, window = self._common, bytes(self._window)
-        compiled, start = common.scanner.compiled, self._window_end - len(window)
-        if common.disguised_left > 0:
-            common.disguised_left -= self._fresh
-            for hit in compiled.xored(window):
-                self._report(hit, self._encodings, start + hit.start)
-            for hit in compiled.stripped(window):
-                self._report(hit, self._encodings, -1)
-        root = views.View(window)
-        text = views.text_of(root)
-        common.pay_for_text(0 if text is None else min(len(text.data), self._fresh))
-        self._decode_text(root, text, start)
-        self._fresh = 0
-        del self._window[: -(INTERACTIVE_OVERLAP if common.interactive else OVERLAP)]
-
-    def _decode_text(self, root: views.View, text: views.View | None, start: int) -> None:
-        common = self._common
-        budget = views.new_budget(len(root.data))
-        for view in decode.views_of_part(root, text, budget):
-            for finding in common.scanner.in_view(common.scanner.compiled, view, common.place, start):
-                offset = self._origin if self._encodings else finding.offset
-                common.report(replace(finding, encodings=(*self._encodings, *finding.encodings), offset=offset))
-        if budget.uninspected:
-            common.note(budget.uninspected)
-
-
-class _Within:
-    """Finds what is compressed in a sequence of bytes, and has it read. One at a time; the next is looked for at its end."""
-
-    def __init__(self, common: _Common, encodings: tuple[str, ...], origin: int) -> None:
-        self._common, self._encodings, self._origin = common, encodings, origin
-        self._waiting = b""  # what may begin something, once more of it is here
-        self._total = 0
-        self._inner: _Inner | None = None
-        self._guesses = True  # whether this is the beginning, where brotli and raw deflate can be told
-
-    @property
-    def clear(self) -> int:
-        """As ``Reader.clear``."""
-        return self._total if self._inner is None else self._inner.clear
-
-    def feed(self, data: bytes) -> None:
-        """Take what comes next."""
-        start = self._total - len(self._waiting)
-        data, self._waiting = self._waiting + data, b""
-        self._total = start + len(data)
-        at = 0
-        while at < len(data):
-            if self._inner is None:
-                at = self._begin(data, at, start)
-            else:
-                at += self._inner.feed(data, at)
-                if self._inner.ended:
-                    self._end()
-
-    def finish(self) -> None:
-        """Nothing comes any more."""
-        if self._guesses and self._waiting:
-            self._guesses = False
-            data, self._waiting = self._waiting, b""
-            self._total -= len(data)
-            self.feed(data)
-        if self._inner is not None:
-            self._end()
-
-    def _end(self) -> None:
-        if self._inner is not None:
-            self._inner.reader.finish()
-        self._inner = None
-
-    def _begin(self, data: bytes, at: int, start: int) -> int:
-        """Look for a beginning; the offset from which to go on, with ``_inner`` set or not."""
-        if self._guesses:
-            if len(data) < MIN_GUESSED_INPUT:
-                self._waiting = data
-                return len(data)
-            self._guesses = False
-            self._guess(data)
-            if self._inner is not None:
-                return 0
-        for begin, kind in beginnings(data, at):
-            self._common.tries_left -= 1
-            if self._common.tries_left < 0:
-                self._common.note("decode budget")
-                return len(data)
-            coding, after = kind, begin
-            if kind == "zip":
-                member = zip_member(data, begin)
-                if member is None:
-                    self._waiting = data[begin:]
-                    return len(data)
-                after, coding, why = member
-                if why:
-                    self._common.note(why)
-            if coding and self._open(data, after, coding, kind, start + begin):
-                return after
-        self._waiting = data[max(at, len(data) - LONGEST_MAGIC + 1) :]
-        return len(data)
-
-    def _open(self, data: bytes, after: int, coding: str, kind: str, origin: int) -> bool:
-        """Whether something of that coding seems to begin there: two bytes meet by chance, some dozen that make sense do not."""
-        probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
-        if probe is None:
-            self._common.note(f"{coding}: not read")
-            return False
-        try:
-            probe.feed(data[after : after + PROBE])
-        except inflate.Malformed as broken:
-            if len(broken.made) < MIN_GUESSED:
-                return False
-        except inflate.BoundReached:
-            pass
-        place = self._origin if self._encodings else origin
-        self._inner = _Inner(self._common, (*self._encodings, kind), place, [coding], self._total_at(data, after), members=1)
-        return True
-
-    def _total_at(self, data: bytes, offset: int) -> int:
-        return self._total - len(data) + offset
-
-    def _guess(self, data: bytes) -> None:
-        if next(beginnings(data[:LONGEST_MAGIC]), None) is not None or views.is_text(data[:MIN_GUESSED_INPUT]):
-            if name := unreadable(data):
-                self._common.note(f"{name}: not read")
-            return
-        for coding in ("raw-deflate", "br"):
-            probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
-            try:
-                made = probe.feed(data[:PROBE]) if probe is not None else b""
-            except inflate.BoundReached:
-                continue
-            except inflate.Malformed as broken:  # something may follow it, of which brotli does not say where it begins
-                made = broken.made if len(broken.made) >= MIN_GUESSED_INPUT else b""
-            if len(made) >= MIN_GUESSED:
-                self._inner = _Inner(
-                    self._common, (*self._encodings, coding), self._origin, [coding], self._total_at(data, 0), members=1
-                )
-                return
-
-
-class _Inner:
-    """A compressed stream: what it inflates to goes to a reader of its own.
-
-    marks: (bytes taken, bytes they had made then), of pieces whose contents the reader has not let go of.
-    """
-
-    def __init__(
-        self,
-        common: _Common,
-        encodings: tuple[str, ...],
-        origin: int,
-        codings: list[str],
-        taken: int,
-        *,
-        members: int = 1 << 30,
-    ) -> None:
-        self.codings = codings
-        self.reader = Reader(common, encodings, origin)
-        self.ended = False
-        self.broken = ""  # the coding that was not what it was said to be
-        self._common = common
-        self._machines = [machine for coding in codings if (machine := inflate.inflater(coding, members=members)) is not None]
-        self._marks: deque[tuple[int, int]] = deque()
-        self._taken = self._clear = taken
-
-    @property
-    def clear(self) -> int:
-        """Bytes taken that may leave, counted from where the sequence around this begins."""
-        if self.ended:
-            return self._taken
-        while self._marks and self._marks[0][1] <= self.reader.clear:
-            self._clear = self._marks.popleft()[0]
-        return self._clear
-
-    def feed(self, data: bytes, at: int = 0) -> int:
-        """Take data from an offset on; how many bytes of it were part of this."""
-        first = self._taken
-        for piece in inflate.slices(data, at):
-            before = self._machines[0].taken
-            try:
-                made = piece
-                for machine in self._machines:
-                    made = machine.feed(made)
-            except inflate.Malformed as problem:
-                self.reader.feed(problem.made)
-                self.broken, self.ended = self.codings[-1], True
-                self._taken += len(piece)
-                break
-            except inflate.BoundReached as problem:
-                self.reader.feed(problem.made)
-                self._common.note("decode budget")
-                self.ended = True
-                self._taken += len(piece)
-                break
-            self.reader.feed(made)
-            self._taken += self._machines[0].taken - before
-            self._marks.append((self._taken, self.reader.total))
-            if self._machines[0].ended:
-                self.ended = True
-                break
-        return self._taken - first
-
-
 class StreamScan:
     """Bytes in, bytes that may leave out."""
 
     def __init__(self, scanner: Scanner, place: Place, *, content_encoding: str, interactive: bool) -> None:
-        self._common = _Common(scanner, place, interactive=interactive)
+        self._common = Common(scanner, place, interactive=interactive)
         codings = inflate.codings(content_encoding)
         unknown = next((coding for coding in codings if inflate.inflater(coding) is None), None)
         if unknown is not None:
             self._common.note(f"unknown content-encoding {unknown[:20]}")
             codings = []
         self._outer = Reader(self._common, looks_within=not codings)
-        self._announced = _Inner(self._common, tuple(codings), 0, codings, 0) if codings else None
+        self._announced = Inner(self._common, tuple(codings), 0, codings, 0) if codings else None
         self._buffer = b""
         self._base = 0
         self._withheld = b""
