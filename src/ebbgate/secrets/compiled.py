@@ -12,6 +12,7 @@ from ebbgate.secrets.needles import (
     differences,
     folded_needles_of,
     needles_of,
+    rare_needles_of,
     stripped_needles_of,
 )
 from ebbgate.secrets.secret import Secret
@@ -25,8 +26,13 @@ class Compiled:
         values = [secret.reveal() for secret in secrets]
         self.literal = _automaton(values, needles_of)
         self.folded = _automaton(values, folded_needles_of)
+        self._rare = _automaton(values, rare_needles_of)
         self._stripped = _automaton(values, stripped_needles_of)
         self._differences = _automaton(values, difference_needles_of)
+
+    def rare(self, data: bytes) -> list[Hit]:
+        """Forms that are not looked for in everything."""
+        return first_of_each(self._rare.search(data)[0])
 
     def stripped(self, text: bytes) -> list[Hit]:
         """What is found when all but letters and digits is taken out of a text. Offsets are not the text's."""

@@ -31,6 +31,9 @@ _B85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+
 _Z85 = bytes.maketrans(_B85, b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#")
 
 
+Encoded = tuple[bytes, tuple[str, ...]]  # a form as it is written, and how; outermost first
+
+
 @dataclass(frozen=True, slots=True)
 class Needle:
     """data: what is searched for. owner: index of the secret. encodings: how the value was written, outermost first."""
@@ -79,44 +82,58 @@ def forms(value: bytes) -> list[bytes]:
 
 
 def needles_of(value: bytes, owner: int) -> list[Needle]:
-    """All literal forms of one secret, each once."""
+    """The literal forms of one secret that are looked for in everything, each once."""
+    return _needles(value, owner, _usual)
+
+
+def rare_needles_of(value: bytes, owner: int) -> list[Needle]:
+    """Forms that nobody writes by accident. They are as many again, and looking for more takes longer."""
+    return _needles(value, owner, _rare)
+
+
+def _needles(value: bytes, owner: int, encoded: Callable[[bytes], Iterator[Encoded]]) -> list[Needle]:
     found: dict[bytes, Needle] = {}
     for form in forms(value):
-        for data, encodings in _encoded(form):
+        for data, encodings in encoded(form):
             if len(data) >= MIN_NEEDLE or encodings == ("raw",):
                 found.setdefault(data, Needle(data, owner, encodings))
     return list(found.values())
 
 
-def _encoded(form: bytes) -> Iterator[tuple[bytes, tuple[str, ...]]]:
+def _usual(form: bytes) -> Iterator[Encoded]:
     yield form, ("raw",)
     form = form[:MAX_FORM]
-    yield from _base64_forms(form, ())
-    yield from _base64_forms(form[::-1], ("reversed",), once=True)
+    yield from _base64_forms(form)
     yield from _text_forms(form)
+    for data in (form.lower(), form.upper(), form.swapcase()):
+        yield data, ("case",)
+    yield form[::-1], ("reversed",)
+
+
+def _rare(form: bytes) -> Iterator[Encoded]:
+    form = form[:MAX_FORM]
+    for core in base64_cores(form[::-1]):
+        yield core, ("base64", "reversed")
+        yield core.translate(_URL_ALPHABET), ("base64url", "reversed")
+    for core in base64_cores(form):
+        yield core[::-1], ("reversed", "base64")
     for name, encode in (("base85", base64.b85encode), ("ascii85", base64.a85encode), ("z85", _z85)):
         for core in base85_cores(form, encode):
             yield core, (name,)
     for name, table in (("rot47", _ROT47), ("atbash", _ATBASH)):
         yield form.translate(table), (name,)
     yield codecs.encode(form.decode("latin-1"), "rot13").encode("latin-1"), ("rot13",)
-    for data in (form.lower(), form.upper(), form.swapcase()):
-        yield data, ("case",)
-    yield form[::-1], ("reversed",)
 
 
-def _base64_forms(form: bytes, inner: tuple[str, ...], *, once: bool = False) -> Iterator[tuple[bytes, tuple[str, ...]]]:
+def _base64_forms(form: bytes) -> Iterator[Encoded]:
     for core in base64_cores(form):
-        yield core, ("base64", *inner)
-        yield core.translate(_URL_ALPHABET), ("base64url", *inner)
-        if once:
-            continue
-        yield core[::-1], ("reversed", "base64")
+        yield core, ("base64",)
+        yield core.translate(_URL_ALPHABET), ("base64url",)
         for outer in base64_cores(core):
             yield outer, ("base64", "base64")
 
 
-def _text_forms(form: bytes) -> Iterator[tuple[bytes, tuple[str, ...]]]:
+def _text_forms(form: bytes) -> Iterator[Encoded]:
     upper = form.hex().upper().encode()
     escaped = "".join(f"%{byte:02X}" for byte in form).encode()
     yield upper, ("hex",)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WINDOW = 1 << 17  # bytes of a stream that are decoded together, and held until then
 OVERLAP = 1 << 15  # bytes before a window that are decoded with it again; an encoded secret is shorter
 MAX_TEXT = 1 << 20  # bytes of text that are decoded of one stream, at 5 MB/s: as many as of a body that is held as a whole
-MAX_DISGUISED = 4 << 20  # bytes of one stream in which values under an XOR key or with separators are looked for, at 100 MB/s
+MAX_DISGUISED = 4 << 20  # bytes of one stream in which rare forms, XOR keys and separators are looked for, at 100 MB/s
 MAX_NESTED = 5  # compressed streams within each other
 MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one stream
 PROBE = 512  # bytes that are tried to see whether something is compressed as it seems
@@ -133,7 +133,7 @@ class Reader:
         compiled, start = common.scanner.compiled, self._window_end - len(window)
         if common.disguised_left > 0:
             common.disguised_left -= self._fresh
-            for hit in compiled.xored(window):
+            for hit in (*compiled.rare(window), *compiled.xored(window)):
                 self._report(hit, self._encodings, start + hit.start)
             for hit in compiled.stripped(window):
                 self._report(hit, self._encodings, -1)

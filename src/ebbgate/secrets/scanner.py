@@ -63,7 +63,7 @@ class Scanner:
         if not compiled.secrets:
             return ScanResult((), "", len(data))
         found = [self._finding(compiled, hit, place, (), hit.start) for hit in first_of_each(compiled.literal.search(data)[0])]
-        found += [self._finding(compiled, hit, place, (), hit.start) for hit in compiled.xored(data)]
+        found += [self._finding(compiled, hit, place, (), hit.start) for hit in (*compiled.rare(data), *compiled.xored(data))]
         found += [self._finding(compiled, hit, place, (), -1) for hit in compiled.stripped(data)]
         budget = views.new_budget(len(data))
         for view in decode.views(data, content_encoding, budget):
@@ -80,7 +80,7 @@ class Scanner:
         for hit in first_of_each(compiled.literal.search(view.data)[0]):
             offset = view.offset(hit.start)
             found.append(self._finding(compiled, hit, place, view.encodings, offset if offset < 0 else base + offset))
-        for hit in (*compiled.xored(view.data), *compiled.stripped(view.data)):
+        for hit in (*compiled.rare(view.data), *compiled.xored(view.data), *compiled.stripped(view.data)):
             found.append(self._finding(compiled, hit, place, view.encodings, -1))
         return found
 
@@ -168,7 +168,7 @@ def _whole(compiled: Compiled, data: bytes) -> set[str]:
 
 
 def _owners(compiled: Compiled, data: bytes) -> set[int]:
-    hits = (*compiled.literal.search(data)[0], *compiled.xored(data), *compiled.stripped(data))
+    hits = (*compiled.literal.search(data)[0], *compiled.rare(data), *compiled.xored(data), *compiled.stripped(data))
     return {hit.needle.owner for hit in hits}
 
 
