@@ -18,6 +18,8 @@ from ebbgate.warden.process_entry import Entry
 from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.socket_owners import ADDRESSES_KNOWN_FOR, SocketOwners, interface_addresses
 
+TRIES, PAUSE = 5, 0.004  # seconds between looking for the process of a socket that is there
+
 type End = tuple[str, int]
 type Question = Callable[[socket.socket], list[SocketOwner]]
 
@@ -52,7 +54,7 @@ class JobAttribution:
     def _find(self, address: str, ask: Question) -> Origin:
         self._monitor.update()
         if self._is_local(address):
-            found = self._first(ask(self._diagnostics))
+            found = self._patiently(ask)
             return found or self._guess(self._table.latest(is_apart=False))
         spaces = list(self._owners.namespaces().items())
         likely = [one for one in spaces if self._owners.has_address(*one, address)]
@@ -62,6 +64,17 @@ class JobAttribution:
             if found is not None:
                 return found
         return self._guess(self._owners.newest(likely[0][0]) if likely else self._table.latest(is_apart=True))
+
+    def _patiently(self, ask: Question) -> Origin | None:
+        """A socket that is there belongs to a process, whose fork may not have been told yet where there is much to tell."""
+        for _ in range(TRIES):
+            owners = ask(self._diagnostics)
+            found = self._first(owners)
+            if found is not None or not any(owner.inode for owner in owners):
+                return found
+            time.sleep(PAUSE)
+            self._monitor.update()
+        return None
 
     def _guess(self, likely: Entry | None) -> Origin:
         guess = likely or self._table.latest()
