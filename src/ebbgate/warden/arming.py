@@ -120,7 +120,10 @@ class Arming:
         guard.gate = JobGate(ENVIRONMENT, self._uid, self._group, self._selector, guard.from_gate, guard.record)
         guard.gate.start(self._configuration(), request.vault, guard.enclosure.gate_sockets)
         guard.gate.on_replaced = guard.gate_replaced
-        guard.monitor = JobMonitor(request, guard.enclosure.diagnostics, guard.publish, guard.record, guard.gate.hand_over)
+        enclosure = guard.enclosure
+        guard.monitor = JobMonitor(
+            request, enclosure.diagnostics, enclosure.ports().tcp, guard.publish, guard.record, guard.gate.hand_over
+        )
         if facts.missing:
             what = f"nft or the kernel lacks {', '.join(facts.missing)}: see the table of locks in the README"
             guard.record(Notice(Concern.DEGRADED, what, Origin(), time.time()))

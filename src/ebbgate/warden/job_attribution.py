@@ -12,34 +12,48 @@ import time
 from collections.abc import Callable
 
 from ebbgate.events.types import Origin
-from ebbgate.host import netlink
+from ebbgate.host import conntrack, netlink
 from ebbgate.host.netlink import RefusedPacket, SocketOwner
 from ebbgate.warden.process_entry import Entry
 from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.socket_owners import ADDRESSES_KNOWN_FOR, SocketOwners, interface_addresses
-
-TRIES, PAUSE = 5, 0.004  # seconds between looking for the process of a socket that is there
 
 type End = tuple[str, int]
 type Question = Callable[[socket.socket], list[SocketOwner]]
 
 
 class JobAttribution:
-    """diagnostics: a sock_diag socket of the machine's network namespace, in which the caller is too."""
+    """diagnostics: a sock_diag socket of the machine's network namespace, in which the caller is too. gate_port: to which TCP
+    connections of the machine are redirected; 0 when none are.
+    """
 
-    def __init__(self, monitor: ProcessMonitor, diagnostics: socket.socket) -> None:
+    def __init__(self, monitor: ProcessMonitor, diagnostics: socket.socket, gate_port: int = 0) -> None:
         self._monitor, self._table = monitor, monitor.table
         self._diagnostics = diagnostics
+        self._gate_port = gate_port
+        self._tracking = conntrack.conntrack_socket() if gate_port else None
         self._owners = SocketOwners(monitor.table)
         self._addresses: frozenset[str] = frozenset()
         self._addresses_until = 0.0
 
     def connection(self, protocol: str, local: End, remote: End) -> Origin:
-        """The owner of a TCP connection or UDP socket, by its ends as its process sees them."""
+        """The owner of a TCP connection or UDP socket, by its ends as the gate sees them: the remote one as before it was
+        redirected, the local one as after.
+        """
         if protocol == "tcp" and remote[0]:
-            return self._find(local[0], lambda diag: [one] if (one := netlink.tcp_owner(diag, local, remote)) else [])
+            return self._stream(self._before(local), remote)
         number = socket.IPPROTO_TCP if protocol == "tcp" else socket.IPPROTO_UDP
         return self._find(local[0], lambda diag: _datagrams(diag, number, local))
+
+    def _before(self, local: End) -> End:
+        """A container's end stays what the gate sees: to which of the machine's addresses it was redirected is not known here."""
+        if self._tracking is None:
+            return local
+        accepted = "::1" if ":" in local[0] else "127.0.0.1"
+        return conntrack.source_before(self._tracking, (accepted, self._gate_port), local) or local
+
+    def _stream(self, local: End, remote: End) -> Origin:
+        return self._find(local[0], lambda diag: [one] if (one := netlink.tcp_owner(diag, local, remote)) else [])
 
     def packet(self, packet: RefusedPacket) -> Origin:
         """The sender of a refused packet."""
@@ -48,13 +62,13 @@ class JobAttribution:
             number = socket.IPPROTO_ICMPV6 if packet.family == socket.AF_INET6 else socket.IPPROTO_ICMP
         source = packet.source, packet.source_port
         if packet.protocol == "tcp":
-            return self.connection("tcp", source, (packet.address, packet.port))
+            return self._stream(source, (packet.address, packet.port))
         return self._find(packet.source, lambda diag: _datagrams(diag, number, source) if number else [])
 
     def _find(self, address: str, ask: Question) -> Origin:
         self._monitor.update()
         if self._is_local(address):
-            found = self._patiently(ask)
+            found = self._first(ask(self._diagnostics))
             return found or self._guess(self._table.latest(is_apart=False))
         spaces = list(self._owners.namespaces().items())
         likely = [one for one in spaces if self._owners.has_address(*one, address)]
@@ -64,17 +78,6 @@ class JobAttribution:
             if found is not None:
                 return found
         return self._guess(self._owners.newest(likely[0][0]) if likely else self._table.latest(is_apart=True))
-
-    def _patiently(self, ask: Question) -> Origin | None:
-        """A socket that is there belongs to a process, whose fork may not have been told yet where there is much to tell."""
-        for _ in range(TRIES):
-            owners = ask(self._diagnostics)
-            found = self._first(owners)
-            if found is not None or not any(owner.inode for owner in owners):
-                return found
-            time.sleep(PAUSE)
-            self._monitor.update()
-        return None
 
     def _guess(self, likely: Entry | None) -> Origin:
         guess = likely or self._table.latest()
@@ -102,6 +105,8 @@ class JobAttribution:
 
     def close(self) -> None:
         self._owners.close()
+        if self._tracking is not None:
+            self._tracking.close()
 
 
 def _datagrams(diag: socket.socket, number: int, local: End) -> list[SocketOwner]:

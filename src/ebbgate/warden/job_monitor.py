@@ -44,7 +44,8 @@ class Guarding:
 
 
 class JobMonitor:
-    """diagnostics: a sock_diag socket of the machine's network namespace. publish: makes text showable. tell: the journal.
+    """diagnostics: a sock_diag socket of the machine's network namespace. gate_port: to which TCP is redirected.
+    publish: makes text showable. tell: the journal.
 
     hand_over: takes what may hold secrets to the gate.
     """
@@ -53,6 +54,7 @@ class JobMonitor:
         self,
         request: JobRequest,
         diagnostics: socket.socket,
+        gate_port: int,
         publish: Callable[[str], str],
         tell: Callable[[Event], None],
         hand_over: HandOver,
@@ -66,7 +68,7 @@ class JobMonitor:
         self._memory = MemoryReader(self._hung, self.table.ignore)
         processes.read_memory = self._memory.read
         self.processes = ProcessMonitor(open_source(_connector(request.target.connector_netns)), self.table, tell)
-        self._attribution = JobAttribution(self.processes, diagnostics)
+        self._attribution = JobAttribution(self.processes, diagnostics, gate_port)
         self._owners = SocketOwners(self.table)
 
     def watch(self, selector: selectors.BaseSelector, environment: Mapping[str, str], guard: Guarding) -> None:
