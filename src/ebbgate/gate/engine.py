@@ -39,7 +39,8 @@ from ebbgate.host import links
 from ebbgate.host.authority import Authority
 
 CONNECTION_TIMEOUT = 900  # seconds without a byte in either direction
-_BACKLOG = 1024
+_BACKLOG = 4096  # connections that wait to be accepted; the kernel's own bound is the same
+_ACCEPTED_A_TURN = 4  # of the loop: questions for names, asked meanwhile by the same crowd, are answered between them
 MAX_CONNECTIONS = 8192  # from clients at once, at 40 to 80 KB each; those that come on top are ended at once
 _OTHER_DESCRIPTORS = 64  # than two for each connection
 
@@ -141,7 +142,11 @@ class TransparentServer(mode_servers.AsyncioServerInstance[GateMode]):
 
     async def listen(self, host: str, port: int) -> Any:
         """Serve the handed sockets; host and port are mitmproxy's and have no meaning here."""
-        return [await asyncio.start_server(self.handle_stream, sock=one, backlog=_BACKLOG) for one in self._handed]
+        servers = []
+        for one in self._handed:
+            servers.append(await asyncio.start_server(self.handle_stream, sock=one, backlog=_ACCEPTED_A_TURN))
+            one.listen(_BACKLOG)  # asyncio takes as many a turn as may wait
+        return servers
 
     async def handle_stream(self, reader: Any, writer: Any = None) -> None:
         if self._is_selftest(writer):

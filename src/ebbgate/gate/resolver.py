@@ -26,7 +26,6 @@ from ebbgate.gate import boundary, judging, upstream_names
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.datagrams import Datagrams, Peer, Reply
 from ebbgate.gate.draft import decision_record
-from ebbgate.gate.reporter import ORIGIN_TIMEOUT
 from ebbgate.host.links import SELFTEST_NAME
 from ebbgate.policy.addresses import special_range
 from ebbgate.policy.decide import decide
@@ -35,6 +34,7 @@ from ebbgate.policy.observation import Action, Decision, Observation, Protocol, 
 from ebbgate.secrets.finding import Carrier, Place
 
 TTL = 30  # seconds; as long as the directory's cache
+OWNER_TIMEOUT = 1.5  # seconds that an answer waits for the warden's; the most impatient stub resolvers ask again after 2
 UPSTREAM_TIMEOUT = 8.0  # seconds, below the 10 that most stub resolvers wait in all
 RECEIVE_BUFFER = 1 << 20  # bytes; the kernel gives what it allows, twice 212,992 by default
 UDP_ANSWER = 1232  # bytes; what DNS servers agreed not to exceed over UDP (DNS flag day 2020)
@@ -131,7 +131,7 @@ class Resolver:
         else:
             answer = await self._forward(query, name) if forward else dns.message.make_response(query)
         # Not before the warden has looked: a program that is answered closes its socket, and may end.
-        await asyncio.wait([origin], timeout=ORIGIN_TIMEOUT)
+        await asyncio.wait([origin], timeout=OWNER_TIMEOUT)
         return answer
 
     def _decide(self, text: str) -> tuple[Decision, str]:
