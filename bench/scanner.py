@@ -28,26 +28,27 @@ _LETTERS = string.ascii_letters + string.digits
 
 def main() -> None:
     """Measure and print."""
-    corpora = _corpora()
-    print("| known values, MB/s of CPU time | " + " | ".join(corpora) + " | made in ms | MB |")
-    print("| --- " * (len(corpora) + 3) + "|")
+    bodies = corpora()
+    print("| known values, MB/s of CPU time | " + " | ".join(bodies) + " | made in ms | MB |")
+    print("| --- " * (len(bodies) + 3) + "|")
     for count in (1, 50, 500):
         looking, made, memory = _scanner(count)
-        speeds = [_speed(data, looking.compiled.literal.search) for data in corpora.values()]
+        speeds = [_speed(data, looking.compiled.literal.search) for data in bodies.values()]
         print(f"| {count} secrets | " + " | ".join(f"{one:.0f}" for one in speeds) + f" | {made:.0f} | {memory:.1f} |")
     values = [_value() for _ in range(50)]
     for name, look in _others(values).items():
-        print(f"| {name} | " + " | ".join(f"{_speed(data[: SIZE // 16], look):.0f}" for data in corpora.values()) + " | | |")
+        print(f"| {name} | " + " | ".join(f"{_speed(data[: SIZE // 16], look):.0f}" for data in bodies.values()) + " | | |")
     looking = _scanner(50)[0]
-    print("\n| all of it, 50 secrets | " + " | ".join(corpora) + " |\n" + "| --- " * (len(corpora) + 1) + "|")
-    print("| streamed, MB/s | " + " | ".join(f"{_streamed(looking, data):.0f}" for data in corpora.values()) + " |")
+    print("\n| all of it, 50 secrets | " + " | ".join(bodies) + " |\n" + "| --- " * (len(bodies) + 1) + "|")
+    print("| streamed, MB/s | " + " | ".join(f"{_streamed(looking, data):.0f}" for data in bodies.values()) + " |")
     for size in (300, 4096, 1 << 16):
-        times = [_scanned(looking, data[:size]) for data in corpora.values()]
+        times = [_scanned(looking, data[:size]) for data in bodies.values()]
         print(f"| whole, {size} bytes, ms | " + " | ".join(f"{one:.2f}" for one in times) + " |")
     print(f"\npeak resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MB, of which the corpora are most")
 
 
-def _corpora() -> dict[str, bytes]:
+def corpora() -> dict[str, bytes]:
+    """What is scanned, by what it is: SIZE bytes each."""
     source = b"".join(one.read_bytes() for one in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")))
     rows = [{"id": n, "url": f"https://api.example.com/users/{n}/repos", "sha": secrets.token_hex(20)} for n in range(20_000)]
     made = {"text": source, "JSON": json.dumps(rows).encode(), "program": Path(sys.executable).resolve().read_bytes()}

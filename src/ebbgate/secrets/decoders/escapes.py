@@ -29,8 +29,9 @@ _ESCAPED = re.compile(rb"\\")
 _ENTITY = re.compile(rb"&(?:#[0-9xX]|[a-zA-Z]{2,8};)")
 _QUOTED = re.compile(rb"=[0-9A-F]{2}|=\r?\n")
 _SOME_WIDE = 8  # characters
-_KINDS = bytes(0x7A if one == 0 else 0x70 if 32 <= one < 127 else 0x6F for one in range(256))  # zero, printable, other
-_WIDE = (b"pz" * _SOME_WIDE, b"pzzz" * (_SOME_WIDE // 2))
+_KINDS = bytes(0x7A if one == 0 else 0x70 if one in b"\t\n\r" or 32 <= one < 127 else 0x6F for one in range(256))
+_WIDE = (b"pz" * _SOME_WIDE, b"pzzz" * (_SOME_WIDE // 2))  # printable, zero
+_WIDE_RUN = re.compile(rb"(?:pz{1,3})+p?")
 _MAX_ESCAPES = 3  # documents within strings of documents
 _MAX_PERCENT = 8  # times that percent signs are written with percent signs
 
@@ -104,9 +105,21 @@ def quoted_printable(data: bytes, _budget: Budget) -> Iterator[Made]:
 
 
 def wide(data: bytes, _budget: Budget) -> Iterator[Made]:
-    """UTF-16 and UTF-32, either way round: without their zeros."""
-    if data.count(0) < _SOME_WIDE:
+    """UTF-16 and UTF-32, either way round: the runs of it, a line each, without their zeros."""
+    if b"\0" not in data:
         return
     kinds = data.translate(_KINDS)
-    if any(sign in kinds for sign in _WIDE):
-        yield Made(data.replace(b"\0", b""))
+    for sign in _WIDE:
+        parts: list[bytes] = []
+        starts: list[int] = []
+        origins: list[int] = []
+        size = begin = 0
+        while (begin := kinds.find(sign, begin)) >= 0 and (run := _WIDE_RUN.match(kinds, begin)) is not None:
+            part = data[begin : run.end()].replace(b"\0", b"")
+            parts.append(part)
+            starts.append(size)
+            origins.append(begin)
+            size += len(part) + 1
+            begin = run.end()
+        if parts:
+            yield Made(b"\n".join(parts), starts, origins)

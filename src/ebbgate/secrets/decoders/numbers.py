@@ -10,8 +10,12 @@ from ebbgate.secrets.views import Budget, Made, alphabet, runs
 _SPACED_HEX = re.compile(rb"(?:(?:0x|\\x)?[0-9a-fA-F]{2}(?:[:. \-_|;,]|, |,\s+|(?=\\x|0x))){8,}(?:0x|\\x)?[0-9a-fA-F]{2}")
 _DECIMAL = re.compile(rb"(?:[0-9]{1,3}(?:[,;. \t\r\n]|, ){1,2}){8,}[0-9]{1,3}")
 _BINARY = re.compile(rb"(?:[01]{8}[ ,\r\n]?){8,}")
-_XXD = re.compile(rb"[0-9a-f]{7}: ((?:[0-9a-f]{2,4} ){1,16}) .*$", re.MULTILINE)
-_OD = re.compile(rb"[0-9a-f]{7}  ((?:[0-9a-f]{2} {1,2}){1,16}) *\|.*$", re.MULTILINE)
+# Lines, by what stands after the last digit of their offset, which is a multiple of 16.
+_DUMPS = (
+    (b"0: ", re.compile(rb"[0-9a-f]{7}: ((?:[0-9a-f]{2,4} ){1,16}) .*$", re.MULTILINE)),
+    (b"0  ", re.compile(rb"[0-9a-f]{7}  ((?:[0-9a-f]{2} {1,2}){1,16}) *\|.*$", re.MULTILINE)),
+)
+_OFFSET = 6  # digits before that one
 _NO_HEX = re.compile(rb"0x|\\x|[^0-9a-fA-F]+")
 _DIGITS = re.compile(rb"[0-9]+")
 
@@ -19,9 +23,11 @@ _DIGITS = re.compile(rb"[0-9]+")
 def lists(data: bytes, _budget: Budget) -> Iterator[Made]:
     """``de:ad:be``, ``0xde, 0xad``, ``104, 117, 110``, ``01101000 01110101``, and what xxd(1) and hexdump(1) print."""
     yield from _dumps(data)
-    for table, pattern, convert in _NUMBERS:
+    for table, digits, pattern, convert in _NUMBERS:
         parts, starts, origins, size = [], [], [], 0
         for start, end in runs(data, table, _SHORTEST):  # regular expressions look at a tenth of a megabyte in a millisecond
+            if digits and not data[start:end].translate(None, digits):
+                continue  # a hash, with nothing between its digits
             for match in pattern.finditer(data, start, end):
                 made = convert(match[0])
                 if made:
@@ -34,8 +40,15 @@ def lists(data: bytes, _budget: Budget) -> Iterator[Made]:
 
 
 def _dumps(data: bytes) -> Iterator[Made]:
-    for sign, pattern in ((b"0: ", _XXD), (b"0  ", _OD)):  # offsets are multiples of 16
-        if sign in data and (lines := pattern.findall(data)):
+    for sign, pattern in _DUMPS:
+        lines: list[bytes] = []
+        at = data.find(sign, _OFFSET)
+        while at >= 0:
+            match = pattern.match(data, at - _OFFSET)
+            if match is not None:
+                lines.append(match[1])
+            at = data.find(sign, at + 1 if match is None else match.end())
+        if lines:
             digits = _NO_HEX.sub(b"", b"".join(lines))
             yield Made(bytes.fromhex(digits[: len(digits) // 2 * 2].decode()))
 
@@ -56,8 +69,9 @@ def _binary(text: bytes) -> bytes:
 
 _SHORTEST = 24  # characters of a list of eight numbers or more
 _SPACES = b" \t\r\n"
+# What a run is made of; what it is not made of alone; what it looks like; how it is read.
 _NUMBERS = (
-    (alphabet(b"0123456789abcdefABCDEFx\\:.-_|;," + _SPACES), _SPACED_HEX, _hex),
-    (alphabet(b"0123456789,;." + _SPACES), _DECIMAL, _decimal),
-    (alphabet(b"01,\r\n "), _BINARY, _binary),
+    (alphabet(b"0123456789abcdefABCDEFx\\:.-_|;," + _SPACES), b"0123456789abcdefABCDEF", _SPACED_HEX, _hex),
+    (alphabet(b"0123456789,;." + _SPACES), b"0123456789", _DECIMAL, _decimal),
+    (alphabet(b"01,\r\n "), b"", _BINARY, _binary),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings
 from ebbgate.secrets.views import MIN_RUN, Budget, Made, alphabet, has_text
@@ -47,7 +48,29 @@ def base64(data: bytes, _budget: Budget) -> Iterator[Made]:
     together = together.translate(_PLUS_SLASH)
     for shift in range(4):
         padded = b"A" * shift + together + b"A" * (-shift % 4)
-        yield Made(binascii.a2b_base64(padded), [max(0, (shift + start) * 3 // 4 - 3) for start in starts], origins)
+        yield Made(binascii.a2b_base64(padded), _Scaled(starts, shift), origins)
+
+
+class _Scaled(Sequence[int]):
+    """Where the runs begin in what was decoded, three bytes for four characters; seldom asked for."""
+
+    def __init__(self, starts: Sequence[int], shift: int) -> None:
+        self._starts, self._shift = starts, shift
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [self._at(start) for start in self._starts[index]]
+        return self._at(self._starts[index])
+
+    def _at(self, start: int) -> int:
+        return max(0, (self._shift + start) * 3 // 4 - 3)
 
 
 def hexadecimal(data: bytes, _budget: Budget) -> Iterator[Made]:
