@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,6 +170,22 @@ def test_a_sibling_made_by_clone_parent(runner: FakeRunner, orphan: bool) -> Non
     finally:
         end(entry.pid)
         seen.close()
+
+
+def test_a_next_step_whose_program_is_not_told_yet(runner: FakeRunner, seen: Observed) -> None:
+    """It was ended with the step before it: /proc shows a program before the kernel tells that it was started."""
+    root = runner.start(sleeping("first"), "build")
+    seen.until(lambda: (entry := seen.table.look(root)) and entry.step)
+    following = runner.start(sleeping("second"), "test")
+    seen.table.apply(Forked(runner.pid, following, time.monotonic_ns()))
+    try:
+        assert [one.pid for one in seen.table.step_members(root)] == [root]
+        assert seen.table.is_settling(root)
+        assert seen.monitor.kill_step(root) == 1
+        assert not seen.table.look(following).ended
+        os.kill(following, 0)
+    finally:
+        end(following)
 
 
 class _CloneArguments(ctypes.Structure):

@@ -20,6 +20,7 @@ from ebbgate.warden.process_table import SAME_START_NS, ProcessTable
 
 MAX_ROUNDS = 500  # a fork bomb doubles at most a few times before all its processes have been stopped
 MAX_HELD = 512  # pidfds at one time
+MOMENT = 0.05  # seconds
 MAX_SECONDS = 5.0  # one that waits for a disk or a device dies later
 
 
@@ -41,19 +42,21 @@ def kill(monitor: Updated, pid: int) -> int:
     stopped: set[Entry] = set()
     for _ in range(MAX_ROUNDS):
         fresh = [one for one in table.step_members(pid) if one not in stopped]
-        if not fresh:
+        if not fresh and not table.is_settling(pid):
             break
+        if not fresh:
+            monitor.wait(MOMENT)
         _signal(table, fresh, signal.SIGSTOP, monitor.update)
         stopped.update(fresh)
         monitor.update()
     killed: set[Entry] = set()
     deadline = time.monotonic() + MAX_SECONDS
-    while left := table.step_members(pid):
+    while (left := table.step_members(pid)) or table.is_settling(pid):
         _signal(table, [one for one in left if one not in killed], signal.SIGKILL, monitor.update)
         killed.update(left)
         if time.monotonic() > deadline:
             break
-        monitor.wait(0.05)
+        monitor.wait(MOMENT)
         monitor.update()
         table.tick()
     return len(killed)

@@ -24,6 +24,7 @@ lives on under it. Ended processes are forgotten when RECENT others have ended s
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ RECENT = 4096  # ended processes that are remembered although nothing needs them
 MAX_CLAIMS = 4096  # command files whose step is remembered
 MAX_IMAGES = 256  # containers whose image is remembered
 SAME_START_NS = 30_000_000  # start times in /proc have the resolution of a clock tick, 10 ms
+SETTLING_NS = 200_000_000  # that a program is started is told by the kernel after /proc shows it
 KTHREADD = 2
 _TRACES = frozenset({b"RUNNER_TRACKING_ID", b"GITHUB_ACTION"})  # the runner puts them into what it starts
 
@@ -376,6 +378,15 @@ class ProcessTable:
             and (one.root is root or (container and one.container == container) or _same_step(one.root, root))
         ]
 
+    def is_settling(self, pid: int) -> bool:
+        """Whether something runs of which it will show within a moment whether it belongs to the step of a process."""
+        entry = self.look(pid)
+        if entry is None or entry.kind is not Kind.JOB:
+            return False
+        now, root = time.monotonic_ns(), entry.root
+        siblings = (one for one in self.live() if one.step is None and one.since >= root.since and _is_sibling(one, root))
+        return any(now - one.since < SETTLING_NS and _can_be_next_step(one) for one in siblings)
+
 
 def _lineage(entry: Entry) -> Iterable[Entry]:
     current = entry.parent
@@ -394,17 +405,29 @@ def _launched(entry: Entry) -> bool:
 
 def _same_step(other: Entry, root: Entry) -> bool:
     """A step's first process can make siblings of itself (CLONE_PARENT): they have its command files, or none."""
-    if not (root.parent is not None and root.parent is other.parent and root.parent.kind is Kind.RUNNER and root.step):
+    if not _is_sibling(other, root):
         return False
     if other.step is None:
-        return other.since >= root.since and not _is_next_step(other, root.parent)
-    return other.step.files == root.step.files if root.step.files else other.step.step == root.step.step
+        return other.since >= root.since and not _can_be_next_step(other)
+    files = root.step.files if root.step is not None else ()
+    return other.step.files == files if files else root.step is not None and other.step.step == root.step.step
 
 
-def _is_next_step(other: Entry, runner: Entry) -> bool:
-    """Whether a process is the runner's own fork that has not become the next step's program yet, and no sibling of a step."""
+def _is_sibling(other: Entry, root: Entry) -> bool:
+    above = root.parent
+    return above is not None and above is other.parent and above.kind is Kind.RUNNER and root.step is not None
+
+
+def _can_be_next_step(other: Entry) -> bool:
+    """Whether a sibling of a step's can be the runner's own fork that becomes the next step: it runs what the runner runs, or
+    has begun to run something else so recently that the kernel has not told it yet.
+    """
+    runner = other.parent
+    if runner is None or other.program.image != runner.program.image:
+        return False
     image = processes.image(other.pid)
-    return image is None or image == runner.program.image
+    is_fresh = time.monotonic_ns() - other.since < SETTLING_NS
+    return image is None or image == runner.program.image or is_fresh
 
 
 def _unit(cgroups: str) -> str:
