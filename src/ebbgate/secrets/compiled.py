@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ebbgate.secrets.automaton import Automaton, Hit, first_of_each
 from ebbgate.secrets.needles import (
@@ -29,6 +29,19 @@ class Compiled:
         self._rare = _automaton(values, rare_needles_of)
         self._stripped = _automaton(values, stripped_needles_of)
         self._differences = _automaton(values, difference_needles_of)
+
+    def hits(self, data: bytes) -> Iterator[tuple[Hit, bool]]:
+        """Every form in data, the first of each secret and encoding; and whether its offset is the data's."""
+        for hit in first_of_each(self.literal.search(data)[0]):
+            yield hit, True
+        yield from self.disguised(data)
+
+    def disguised(self, data: bytes) -> Iterator[tuple[Hit, bool]]:
+        """The same of the forms that are not looked for in everything."""
+        for hit in (*self.rare(data), *self.xored(data)):
+            yield hit, True
+        for hit in self.stripped(data):
+            yield hit, False
 
     def rare(self, data: bytes) -> list[Hit]:
         """Forms that are not looked for in everything."""

@@ -133,10 +133,8 @@ class Reader:
         compiled, start = common.scanner.compiled, self._window_end - len(window)
         if common.disguised_left > 0:
             common.disguised_left -= self._fresh
-            for hit in (*compiled.rare(window), *compiled.xored(window)):
-                self._report(hit, self._encodings, start + hit.start)
-            for hit in compiled.stripped(window):
-                self._report(hit, self._encodings, -1)
+            for hit, known in compiled.disguised(window):
+                self._report(hit, self._encodings, start + hit.start if known else -1)
         root = views.View(window)
         text = views.text_of(root)
         common.pay_for_text(0 if text is None else min(len(text.data), self._fresh))

@@ -62,9 +62,7 @@ class Scanner:
         compiled = self.compiled
         if not compiled.secrets:
             return ScanResult((), "", len(data))
-        found = [self._finding(compiled, hit, place, (), hit.start) for hit in first_of_each(compiled.literal.search(data)[0])]
-        found += [self._finding(compiled, hit, place, (), hit.start) for hit in (*compiled.rare(data), *compiled.xored(data))]
-        found += [self._finding(compiled, hit, place, (), -1) for hit in compiled.stripped(data)]
+        found = [self.finding(compiled, hit, place, (), hit.start if known else -1) for hit, known in compiled.hits(data)]
         budget = views.new_budget(len(data))
         for view in decode.views(data, content_encoding, budget):
             found += self.in_view(compiled, view, place)
@@ -77,11 +75,9 @@ class Scanner:
     def in_view(self, compiled: Compiled, view: views.View, place: Place, base: int = 0) -> list[Finding]:
         """Findings in one reading of data that begins at an offset of a stream."""
         found = []
-        for hit in first_of_each(compiled.literal.search(view.data)[0]):
-            offset = view.offset(hit.start)
-            found.append(self._finding(compiled, hit, place, view.encodings, offset if offset < 0 else base + offset))
-        for hit in (*compiled.rare(view.data), *compiled.xored(view.data), *compiled.stripped(view.data)):
-            found.append(self._finding(compiled, hit, place, view.encodings, -1))
+        for hit, known in compiled.hits(view.data):
+            offset = view.offset(hit.start) if known else -1
+            found.append(self.finding(compiled, hit, place, view.encodings, offset if offset < 0 else base + offset))
         return found
 
     def scan_pieces(self, pieces: Sequence[bytes], place: Place) -> ScanResult:
@@ -90,7 +86,7 @@ class Scanner:
         joined = b"".join(pieces)
         ends = list(accumulate(map(len, pieces)))
         hits = [hit for hit in compiled.literal.search(joined)[0] if bisect_right(ends, hit.start) != bisect_left(ends, hit.end)]
-        found = [self._finding(compiled, hit, place, ("pieces",), -1) for hit in first_of_each(hits)]
+        found = [self.finding(compiled, hit, place, ("pieces",), -1) for hit in first_of_each(hits)]
         return ScanResult(tuple(_distinct(found)), "", len(joined))
 
     def fragments(self, data: bytes, *, but: Collection[str] = ()) -> dict[Form, int]:
@@ -104,24 +100,21 @@ class Scanner:
         secret = self.secrets[owner]
         return secret.name, secret.fingerprint(self._salt)
 
-    def _finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
+    def finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
+        """What a hit says. outer: the encodings that were undone before it was found."""
         secret = compiled.secrets[hit.needle.owner]
         inner = () if outer and hit.needle.encodings == ("raw",) else hit.needle.encodings
         fingerprint = secret.fingerprint(self._salt)
         kind, marks, aliases = secret.kind, secret.marks, secret.aliases
         return Finding(secret.name, fingerprint, place, (*outer, *inner), offset, kind, marks, aliases)
 
-    def finding(self, compiled: Compiled, hit: Hit, place: Place, outer: tuple[str, ...], offset: int) -> Finding:
-        """A finding of a stream."""
-        return self._finding(compiled, hit, place, outer, offset)
-
     def scan_labels(self, host: str, place: Place) -> ScanResult:
         """A host or DNS name: no upper case, at most 63 characters a label, so values come in pieces and folded."""
         compiled = self.compiled
         raw = host.encode("utf-8", "surrogateescape")
         data = raw.lower().replace(b".", b"").translate(ONE_HYPHEN)
-        found = [self._finding(compiled, hit, place, (), 0) for hit in first_of_each(compiled.folded.search(data)[0])]
-        found += [self._finding(compiled, hit, place, (), 0) for hit in first_of_each(compiled.literal.search(raw)[0])]
+        found = [self.finding(compiled, hit, place, (), 0) for hit in first_of_each(compiled.folded.search(data)[0])]
+        found += [self.finding(compiled, hit, place, (), 0) for hit in first_of_each(compiled.literal.search(raw)[0])]
         return ScanResult(tuple(_distinct(found)), "", len(raw))
 
     def redact(self, text: str) -> str:
@@ -168,8 +161,7 @@ def _whole(compiled: Compiled, data: bytes) -> set[str]:
 
 
 def _owners(compiled: Compiled, data: bytes) -> set[int]:
-    hits = (*compiled.literal.search(data)[0], *compiled.rare(data), *compiled.xored(data), *compiled.stripped(data))
-    return {hit.needle.owner for hit in hits}
+    return {hit.needle.owner for hit, _known in compiled.hits(data)}
 
 
 def _distinct(findings: list[Finding]) -> list[Finding]:

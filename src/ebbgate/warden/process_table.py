@@ -26,12 +26,13 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ebbgate.events.types import Container, Origin, Step
 from ebbgate.host import containers, processes
 from ebbgate.host.process_events import Executed, Exited, Forked, Lost, ProcessEvent, Traced, UserChanged
+from ebbgate.warden.kinship import SETTLING_NS, can_be_next_step, is_sibling, launched, lineage, same_step, unit_of
 from ebbgate.warden.process_entry import LAUNCHERS, Entry, Kind, Program
 from ebbgate.warden.step_context import StepContext, step_context
 
@@ -39,7 +40,6 @@ RECENT = 4096  # ended processes that are remembered although nothing needs them
 MAX_CLAIMS = 4096  # command files whose step is remembered
 MAX_IMAGES = 256  # containers whose image is remembered
 SAME_START_NS = 30_000_000  # start times in /proc have the resolution of a clock tick, 10 ms
-SETTLING_NS = 200_000_000  # that a program is started is told by the kernel after /proc shows it
 KTHREADD = 2
 _TRACES = frozenset({b"RUNNER_TRACKING_ID", b"GITHUB_ACTION"})  # the runner puts them into what it starts
 
@@ -86,11 +86,11 @@ class ProcessTable:
         self._own_container = next((one for one in map(containers.container_id, cgroups) if one), "")
         births = {pid: birth for pid in processes.all_pids() if (birth := processes.birth(pid))}
         youngest = max((births[pid].started for pid in self.runner if pid in births), default=0)
-        shared = {unit for unit in map(_unit, cgroups) if unit}
+        shared = {unit for unit in map(unit_of, cgroups) if unit}
         for pid in sorted(births, key=lambda one: (births[one].started, one)):
             entry = self._enter(pid, births[pid].started)
             parent = self._pids.get(births[pid].parent)
-            cgroup = _unit(processes.cgroup(pid))
+            cgroup = unit_of(processes.cgroup(pid))
             entry.put_below(parent, self._kind_at_arming(entry, parent, in_runners_unit=cgroup in shared, after=youngest))
             entry.settled = True
             if entry.kind is Kind.MACHINE and cgroup and cgroup not in shared:
@@ -177,11 +177,11 @@ class ProcessTable:
         """Whose doing a process is can show only when it runs a program: a service of init's, a container's first process."""
         parent = entry.parent
         if parent is not None and parent.kind is Kind.LAUNCHER and not entry.settled:
-            entry.settled = parent.pid == 1 and _unit(processes.cgroup(entry.pid)) in self._units
+            entry.settled = parent.pid == 1 and unit_of(processes.cgroup(entry.pid)) in self._units
             service = Kind.LAUNCHER if entry.program.name in LAUNCHERS else Kind.MACHINE
             entry.put_below(parent, service if entry.settled else Kind.JOB)
         named = entry.program.name in containers.RUNTIMES
-        if named and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and _launched(entry))):
+        if named and (entry.kind is Kind.MACHINE or (entry.kind is Kind.JOB and launched(entry))):
             entry.put_below(parent, Kind.RUNTIME if self._is_runtime(entry) else Kind.JOB)
         elif entry.kind is Kind.RUNTIME and not (named and self._is_runtime(entry)):
             entry.put_below(parent, Kind.JOB)
@@ -287,7 +287,7 @@ class ProcessTable:
         self._ignored.add(pid)
         own = self._pids.get(pid)
         for entry in self.live() if own is not None else ():
-            if entry is own or any(one is own for one in _lineage(entry)):
+            if entry is own or any(one is own for one in lineage(entry)):
                 entry.kind = Kind.GUARD
 
     def forget_shown(self) -> None:
@@ -363,7 +363,7 @@ class ProcessTable:
     def descendants(self, pid: int) -> list[int]:
         """Running processes that descend from one, itself included, whatever their parents are now. Newest first."""
         top = self.look(pid)
-        return [] if top is None else [one.pid for one in self.live() if one is top or any(up is top for up in _lineage(one))]
+        return [] if top is None else [one.pid for one in self.live() if one is top or any(up is top for up in lineage(one))]
 
     def step_members(self, pid: int) -> list[Entry]:
         """Running processes of the same step or container. Newest first."""
@@ -375,7 +375,7 @@ class ProcessTable:
             one
             for one in self.live()
             if one.kind is Kind.JOB
-            and (one.root is root or (container and one.container == container) or _same_step(one.root, root))
+            and (one.root is root or (container and one.container == container) or same_step(one.root, root))
         ]
 
     def is_settling(self, pid: int) -> bool:
@@ -384,56 +384,5 @@ class ProcessTable:
         if entry is None or entry.kind is not Kind.JOB:
             return False
         now, root = time.monotonic_ns(), entry.root
-        siblings = (one for one in self.live() if one.step is None and one.since >= root.since and _is_sibling(one, root))
-        return any(now - one.since < SETTLING_NS and _can_be_next_step(one) for one in siblings)
-
-
-def _lineage(entry: Entry) -> Iterable[Entry]:
-    current = entry.parent
-    while current is not None:
-        yield current
-        current = current.parent
-
-
-def _launched(entry: Entry) -> bool:
-    """Whether a service started it, or a runtime did through a process that had ended before anybody saw what it ran."""
-    above = entry.root.parent
-    if above is not None and above.kind is Kind.RUNTIME:
-        return True
-    return entry.root is entry and (above is None or above.kind is Kind.LAUNCHER)
-
-
-def _same_step(other: Entry, root: Entry) -> bool:
-    """A step's first process can make siblings of itself (CLONE_PARENT): they have its command files, or none."""
-    if not _is_sibling(other, root):
-        return False
-    if other.step is None:
-        return other.since >= root.since and not _can_be_next_step(other)
-    files = root.step.files if root.step is not None else ()
-    return other.step.files == files if files else root.step is not None and other.step.step == root.step.step
-
-
-def _is_sibling(other: Entry, root: Entry) -> bool:
-    above = root.parent
-    return above is not None and above is other.parent and above.kind is Kind.RUNNER and root.step is not None
-
-
-def _can_be_next_step(other: Entry) -> bool:
-    """Whether a sibling of a step's can be the runner's own fork that becomes the next step: it runs what the runner runs, or
-    has begun to run something else so recently that the kernel has not told it yet.
-    """
-    runner = other.parent
-    if runner is None or other.program.image != runner.program.image:
-        return False
-    image = processes.image(other.pid)
-    is_fresh = time.monotonic_ns() - other.since < SETTLING_NS
-    return image is None or image == runner.program.image or is_fresh
-
-
-def _unit(cgroups: str) -> str:
-    """The systemd service in a text of /proc/PID/cgroup; "" for scopes, slices and machines without systemd."""
-    for line in cgroups.splitlines():
-        hierarchy, controllers, path = line.split(":", 2)
-        if hierarchy == "0" or controllers == "name=systemd":
-            return next((part for part in path.split("/") if part.endswith(".service")), "")
-    return ""
+        siblings = (one for one in self.live() if one.step is None and one.since >= root.since and is_sibling(one, root))
+        return any(now - one.since < SETTLING_NS and can_be_next_step(one) for one in siblings)
