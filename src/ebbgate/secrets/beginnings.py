@@ -28,6 +28,9 @@ _UNREADABLE: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "rar archive"),
     (b"\x04\x22\x4d\x18", "lz4"),
 )
+# What has no first bytes of its own, so that it can only be guessed at where data begin, and tried.
+GUESSED = ("raw-deflate", "br")
+MIN_GUESSED = 16  # bytes that must come out of what is only guessed to be compressed
 LONGEST_MAGIC = max(len(magic) for magic, _name in (*_MAGICS, *_UNREADABLE))
 # None of them overlaps another, so leftmost is all; only then does the library search with vectors: 7,000 MB/s, not 570.
 _MATCHER = BytesAhoCorasick([magic for magic, _name in (*_MAGICS, *_UNREADABLE)], matchkind=MatchKind.LeftmostFirst)
@@ -56,11 +59,14 @@ def unreadable(data: bytes) -> str:
     return next((name for magic, name in _UNREADABLE if data.startswith(magic)), "")
 
 
-def zip_member(data: bytes, at: int) -> tuple[int, str, str] | None:
-    """(offset of the member's data, its coding, why it is not read); None when its header is not whole.
+def compressed_at(data: bytes, at: int, kind: str) -> tuple[str, int, str] | None:
+    """(coding, offset from which data are in it, why they are not read) of what ``beginnings`` found; None when the header of a
+    zip member is not whole.
 
     The coding is "" for members that are not compressed, whose bytes stand there as they are, and for what is not read.
     """
+    if kind != "zip":
+        return kind, at, ""
     if len(data) - at < ZIP_HEAD_SIZE:
         return None
     _magic, _version, flags, method, _time, _date, _crc, _packed, _size, name, extra = _ZIP_HEAD.unpack_from(data, at)
@@ -68,8 +74,8 @@ def zip_member(data: bytes, at: int) -> tuple[int, str, str] | None:
     if len(data) < begin:
         return None
     if flags & _ENCRYPTED:
-        return begin, "", "encrypted archive"
+        return "", begin, "encrypted archive"
     if method == _STORED:
-        return begin, "", ""
+        return "", begin, ""
     coding = _ZIP_METHODS.get(method, "")
-    return begin, coding, "" if coding else "unknown compression in an archive"
+    return coding, begin, "" if coding else "unknown compression in an archive"

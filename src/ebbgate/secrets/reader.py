@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from ebbgate.secrets import decode, inflate, views
 from ebbgate.secrets.automaton import SHORTEST_OPEN, Hit, first_of_each
-from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings, is_compressed, unreadable, zip_member
+from ebbgate.secrets.beginnings import (
+    GUESSED,
+    LONGEST_MAGIC,
+    MIN_GUESSED,
+    beginnings,
+    compressed_at,
+    is_compressed,
+    unreadable,
+)
 from ebbgate.secrets.finding import Finding, Place
 
 if TYPE_CHECKING:
@@ -23,7 +31,6 @@ MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one st
 PROBE = 512  # bytes that are tried to see whether something is compressed as it seems
 MAX_PROBED = 64 << 20  # bytes that they may make
 MIN_GUESSED_INPUT = 48  # bytes from which brotli and raw deflate can be told
-MIN_GUESSED = 16  # bytes that must come out of what is only guessed to be compressed
 INTERACTIVE_STEP = 256  # bytes after which an interactive stream is decoded again
 INTERACTIVE_OVERLAP = 1 << 12
 
@@ -212,15 +219,13 @@ class _Within:
             if self._common.tries_left < 0:
                 self._common.note("decode budget")
                 return len(data)
-            coding, after = kind, begin
-            if kind == "zip":
-                member = zip_member(data, begin)
-                if member is None:
-                    self._waiting = data[begin:]
-                    return len(data)
-                after, coding, why = member
-                if why:
-                    self._common.note(why)
+            found = compressed_at(data, begin, kind)
+            if found is None:
+                self._waiting = data[begin:]
+                return len(data)
+            coding, after, why = found
+            if why:
+                self._common.note(why)
             if coding and self._open(data, after, coding, kind, start + begin):
                 return after
         self._waiting = data[max(at, len(data) - LONGEST_MAGIC + 1) :]
@@ -251,7 +256,7 @@ class _Within:
             if name := unreadable(data):
                 self._common.note(f"{name}: not read")
             return
-        for coding in ("raw-deflate", "br"):
+        for coding in GUESSED:
             probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
             try:
                 made = probe.feed(data[:PROBE]) if probe is not None else b""

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ebbgate.secrets import inflate
-from ebbgate.secrets.beginnings import beginnings, unreadable, zip_member
+from ebbgate.secrets.beginnings import GUESSED, MIN_GUESSED, beginnings, compressed_at, unreadable
 from ebbgate.secrets.views import Budget, Made, is_text
 
 MAX_TRIES = 4096  # beginnings looked at in one view; a megabyte of chance has 64
-MIN_GUESSED = 16  # bytes that must come out of what was only guessed to be compressed
 
 
 @dataclass(slots=True)
@@ -44,7 +43,9 @@ def contained(data: bytes, budget: Budget) -> Iterator[Made]:
             break
         if at < end:
             continue
-        coding, begin = (kind, at) if kind != "zip" else _zip_coding(data, at, budget)
+        coding, begin, why = compressed_at(data, at, kind) or ("", at, "")
+        if why:
+            budget.notes.append(why)
         if not coding:
             continue
         made, taken = _expand(data, begin, coding, budget)
@@ -57,16 +58,6 @@ def contained(data: bytes, budget: Budget) -> Iterator[Made]:
     for kind, members in found.items():
         yield Made(b"\n".join(members.parts), members.starts, members.origins, kind)
     yield from _guessed(data, budget)
-
-
-def _zip_coding(data: bytes, at: int, budget: Budget) -> tuple[str, int]:
-    member = zip_member(data, at)
-    if member is None:
-        return "", at
-    begin, coding, why = member
-    if why:
-        budget.notes.append(why)
-    return coding, begin
 
 
 def _expand(data: bytes, begin: int, coding: str, budget: Budget) -> tuple[bytes, int]:
@@ -92,7 +83,7 @@ def _expand(data: bytes, begin: int, coding: str, budget: Budget) -> tuple[bytes
 
 
 def _guessed(data: bytes, budget: Budget) -> Iterator[Made]:
-    for coding in ("raw-deflate", "br"):
+    for coding in GUESSED:
         made, _taken = _expand(data, 0, coding, budget)
         if len(made) >= MIN_GUESSED and is_text(made):
             yield Made(made, (0,), (0,), coding)
