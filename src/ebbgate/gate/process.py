@@ -22,7 +22,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any  # messages of host.channel
 
@@ -32,7 +32,6 @@ import dns.rdtypes.ANY
 import dns.rdtypes.CH
 import dns.rdtypes.IN
 
-from ebbgate.events.publish import printable, publishable_host
 from ebbgate.events.types import Concern, Notice, Origin, Tampering
 from ebbgate.gate import boundary, engine, judging, upstream_names, written_names
 from ebbgate.gate.configuration import GateConfiguration
@@ -50,6 +49,7 @@ from ebbgate.gate.minted_values import MintedValues
 from ebbgate.gate.opaque import Opaque
 from ebbgate.gate.packets import record_packet
 from ebbgate.gate.protocols import Protocols
+from ebbgate.gate.publisher import Publisher
 from ebbgate.gate.recorder import Recorder
 from ebbgate.gate.reporter import Reporter, origin_from, redacted
 from ebbgate.gate.resolver import Resolver
@@ -65,12 +65,9 @@ from ebbgate.secrets.kinds import kind_of, marks_of
 from ebbgate.secrets.prints import prints_of
 from ebbgate.secrets.scanner import Scanner
 from ebbgate.secrets.secret import Secret
-from ebbgate.secrets.shapes import masked
 
 # Order matters: who is it, what does it speak, may it, with whose credentials, what does it carry, what came of it.
 ADDONS = (Identity, Protocols, Gatekeeper, ForeignCredentials, Contents, WebSockets, Opaque, Recorder, MintedValues)
-MAX_CACHED = 2048  # texts made publishable, kept for the next record
-MAX_TEXT = 300  # characters of any one text in a record
 _CLOSING_GRACE = 1.0  # seconds that open connections get when the command has ended
 
 
@@ -87,18 +84,9 @@ class Gate:
         self._configuration = configuration
         scanner = Scanner(given, salt=configuration.salt)
 
-        @lru_cache(maxsize=MAX_CACHED)
-        def publish_host(host: str) -> str:
-            return printable(masked(scanner.redact(publishable_host(host, configuration.salt))), MAX_TEXT)
-
-        @lru_cache(maxsize=MAX_CACHED)
-        def publish(text: str) -> str:
-            return printable(masked(scanner.redact(text)), MAX_TEXT)
-
-        self._redact = publish
-        self._forget_published = (publish.cache_clear, publish_host.cache_clear)
+        self._publisher = Publisher(scanner, configuration.salt)
         self._learned_any = False  # until then the warden has hidden everything there is to hide
-        self.reporter = Reporter(writer, publish_host, publish)
+        self.reporter = Reporter(writer, self._publisher.host, self._publisher.text)
         job = configuration.job
         self._sources = NameSources() if job is None else None  # a job's names come from nameservers that were fixed before
         self._sources_reported = self._told_of_crowd = False
@@ -122,24 +110,28 @@ class Gate:
         rules = JobRules(job.runner, enforce=enforce, inspect_containers=job.inspect_containers) if job else None
         policy = configuration.policy
         self._bindings = Bindings(policy.bindings, frozenset(policy.exceptions), dict(configuration.host_variables))
-        self.known = KnownValues(
-            scanner,
-            configuration.salt,
-            allowed=partial(judging.speaks_for, policy),
-            bound=self._is_bound,
-            learned=self._learned,
-            over=self._too_many,
-        )
-        self.known.name(given)
-        for secret in given:
-            if secret.sources or secret.origin == FILE:
-                self.known.settle(secret)
+        self.known = self._known_values(scanner, given)
         self.context = GateContext(
             policy, enforce, scanner, directory, connections, self.reporter, self.known, self._bindings, rules
         )
         for addon in (self.engine.tls, *(kind(self.context) for kind in addons)):
             self.engine.add(boundary.guarded(addon, connections), boundary.HOOKS)
         self.resolver = Resolver(self.context, configuration.nonce, job.nameservers if job else ())
+
+    def _known_values(self, scanner: Scanner, given: Sequence[Secret]) -> KnownValues:
+        known = KnownValues(
+            scanner,
+            self._configuration.salt,
+            allowed=partial(judging.speaks_for, self._configuration.policy),
+            bound=self._is_bound,
+            learned=self._learned,
+            over=self._too_many,
+        )
+        known.name(given)
+        for secret in given:
+            if secret.sources or secret.origin == FILE:
+                known.settle(secret)
+        return known
 
     def _is_bound(self, secret: Secret) -> bool:
         """By the user, under its own name or that of the document it was in, or by a kind that its own shape shows.
@@ -154,8 +146,7 @@ class Gate:
 
     def _learned(self, new: list[Secret]) -> None:
         """Records from here on must not show them; nor must the warden's, which gets what it needs to recognise them."""
-        for forget in self._forget_published:
-            forget()
+        self._publisher.forget()
         self._learned_any = True
         prints = [one.to_wire() for secret in new for one in prints_of(secret, self._configuration.salt)]
         self.reporter.send({"type": "prints", "prints": prints})
@@ -236,7 +227,7 @@ class Gate:
                 self._naming = asyncio.create_task(self._look_up_names())
 
     def _answer(self, number: int, origin: Origin) -> None:
-        self.reporter.answer(number, redacted(origin, self._redact) if self._learned_any else origin)
+        self.reporter.answer(number, redacted(origin, self._publisher.text) if self._learned_any else origin)
 
     async def _flush(self, number: int) -> None:
         """Every record that is ready goes out before the answer does."""
