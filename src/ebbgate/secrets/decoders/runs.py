@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 from ebbgate.secrets.beginnings import LONGEST_MAGIC, beginnings
@@ -23,6 +23,7 @@ _LOWER = _UPPER.lower()
 _DIGITS = b"0123456789"
 _BASE64 = alphabet(_UPPER + _LOWER + _DIGITS + b"+/-_")
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
+_ALPHANUMERIC = alphabet(_UPPER + _LOWER + _DIGITS)
 _HEX = alphabet(_DIGITS + b"abcdefABCDEF")
 _PLUS_SLASH = bytes.maketrans(b"-_", b"+/")
 _B32 = _UPPER + b"234567"
@@ -100,14 +101,13 @@ def _together(data: bytes, table: bytes, minimum: int, group: int, filler: bytes
 
 def base32(data: bytes, _budget: Budget) -> Iterator[Made]:
     """Of each run the alignment that makes sense, if one does: most runs are words in small letters."""
+    words = [span for span in find_runs(data, _ALPHANUMERIC) if data[slice(*span)].translate(None, _HEX_DIGITS)]  # no hashes
     for table, to_hex in _BASE32:
         parts: list[bytes] = []
         starts: list[int] = []
         origins: list[int] = []
         size = 0
-        for start, end in find_runs(data, table, MIN_RUN):
-            if not data[start:end].translate(None, _HEX_DIGITS):
-                continue  # a hash
+        for start, end in _within(data, words, table):
             number = int(data[start:end].translate(to_hex)[:MAX_BASE32], 32)
             for shift in range(8):
                 made = (number >> shift).to_bytes((end - start) * 5 // 8 + 1, "big")
@@ -118,6 +118,14 @@ def base32(data: bytes, _budget: Budget) -> Iterator[Made]:
                     size += len(made) + 1
         if parts:
             yield Made(b"\0".join(parts), starts, origins)
+
+
+def _within(data: bytes, spans: Iterable[tuple[int, int]], table: bytes) -> Iterator[tuple[int, int]]:
+    """Runs of an alphabet that is part of the one that the spans are runs of; but hashes."""
+    for begin, stop in spans:
+        for start, end in find_runs(data[begin:stop], table):
+            if data[begin + start : begin + end].translate(None, _HEX_DIGITS):
+                yield begin + start, begin + end
 
 
 def _makes_sense(made: bytes) -> bool:

@@ -99,18 +99,16 @@ def _wrapped(data: bytes) -> list[bytes]:
     """Lines of one long word, one after the other, as base64(1) and xxd(1) make them and source code quotes them; with the
     last word of the line before them, and the first of the line after.
     """
+    lines = [line.strip(_AROUND_WORDS) for line in (*data.split(b"\n"), b"")]
     blocks: list[bytes] = []
-    together: list[bytes] = []
-    before = b""
-    for line in (*data.split(b"\n"), b""):
-        word = line.strip(_AROUND_WORDS)
-        if word and not word.translate(None, _ONE_WORD):
-            together.append(word)
+    first = 0  # line of the block, if there is one
+    for number, line in enumerate(lines):
+        if line and not line.translate(None, _ONE_WORD):
             continue
-        words = word.split()
-        if together:
-            blocks.append(b"".join([before, *together, *words[:1]]))
-        together, before = [], words[-1] if words else b""
+        if first < number:
+            before = lines[first - 1].split()[-1:] if first else []
+            blocks.append(b"".join([*before, *lines[first:number], *line.split()[:1]]))
+        first = number + 1
     return blocks
 
 
