@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
 from ahocorasick_rs import BytesAhoCorasick, MatchKind
@@ -23,10 +23,15 @@ def _kinds(**alike: bytes) -> bytes:
     return bytes(ord(letters.get(one, "p")) for one in range(256))
 
 
+def _any_of(*signs: bytes) -> BytesAhoCorasick:
+    """Finds each of them, but those that begin within another."""
+    return BytesAhoCorasick(signs, matchkind=MatchKind.LeftmostFirst)  # see ``beginnings``
+
+
 # What shows that characters stand each by itself, and how those are found then.
 _EACH = (
-    (_kinds(n=b"\n"), (b"pnpnpn", b"pnpnnn", b"pnnnpnnn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
-    (_kinds(s=b" "), (b"pspsps", b"pspsss", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
+    (_kinds(n=b"\n"), _any_of(b"pnpnpn", b"pnpnnn", b"pnnnpnnn"), re.compile(rb"(?:[\x20-\x7e\n]\n){12,}[\x20-\x7e]?")),
+    (_kinds(s=b" "), _any_of(b"pspsps", b"pspsss", b"psssps"), re.compile(rb"(?:[\x20-\x7e\n] ){12,}[\x20-\x7e]?")),
 )
 # What begins with characters that are always the same is looked for fast.
 _ARRAYS = tuple(
@@ -42,7 +47,7 @@ _WIDE = (b"\xef\xbc", b"\xef\xbd", b"\xf0\x9d")
 _HIDDEN = (
     b"\xe2\x80", b"\xe2\x81", b"\xef\xb8", b"\xef\xbb\xbf", b"\xf3\xa0", b"\xc2\xad", b"\xcd\x8f", b"\xd8\x9c", b"\xe1\xa0\x8e",
 )  # fmt: skip
-_SIGNS = BytesAhoCorasick([*_WIDE, *_HIDDEN], matchkind=MatchKind.LeftmostFirst)  # none overlaps another; see ``beginnings``
+_SIGNS = _any_of(*_WIDE, *_HIDDEN)  # none overlaps another
 _SAMPLE = 64  # bytes
 _CONTINUATIONS = bytes(range(0x80, 0xC0))
 _SOME = 8  # such characters; fewer hide nothing
@@ -59,25 +64,14 @@ def joined(data: bytes, _budget: Budget) -> Iterator[Made]:
     if blocks := _wrapped(data):
         yield Made(b"\n".join(blocks))
     for table, signs, pattern in _EACH:
-        kinds = data.translate(table)
-        found = _near(data, pattern, _positions(kinds, signs), _BEFORE_SIGN)
+        marks = [start for _sign, start, _end in signs.find_matches_as_indexes(data.translate(table))]
+        found = _near(data, pattern, marks, _BEFORE_SIGN)
         if found:
             yield Made(b"\n".join(one[::2] for one in found))  # white space may be what was written so
-    marks = sorted(match.start() for sign in _ARRAYS for match in sign.finditer(data))
-    arrays = [_ELEMENT.findall(one) for one in _near(data, _ARRAY, marks, _BEFORE_SECOND)]
+    begins = sorted(match.start() for sign in _ARRAYS for match in sign.finditer(data))
+    arrays = [_ELEMENT.findall(one) for one in _near(data, _ARRAY, begins, _BEFORE_SECOND)]
     if arrays:
         yield Made(b"\n".join(b"".join(one) for one in arrays if len(one) >= _MIN_ARRAY))
-
-
-def _positions(kinds: bytes, signs: Sequence[bytes]) -> list[int]:
-    """Where the signs stand, ascending; of signs that overlap the first."""
-    found: list[int] = []
-    for sign in signs:
-        at = kinds.find(sign)
-        while at >= 0:
-            found.append(at)
-            at = kinds.find(sign, at + len(sign))
-    return sorted(found)
 
 
 def _near(data: bytes, pattern: re.Pattern[bytes], marks: Iterable[int], before: int) -> list[bytes]:
