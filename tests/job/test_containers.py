@@ -6,6 +6,7 @@ Judged by what left eth0 and what the servers got. Containers trust the internet
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.attacks.programs import ask_name, python, send_tcp, send_udp
 from tests.job.guarded import Job
+from tests.job.test_processes import SAME_PORT
 from tests.machine import Machine, start_docker
 from tests.machine.machine import ADDRESS
 from tests.world.internet import API, ATTACKERS, EVIL, EVIL6, METADATA, RESOLVER
@@ -238,6 +240,25 @@ def test_an_allowed_host_over_tls_needs_no_trust_in_the_guard_and_counts_as_unin
     assert container in reached["containers"]
     assert reached["uninspected"]
     assert f"curl ({container['id']})" in watch.verdict.stdout
+
+
+def test_programs_of_a_container_that_use_one_port_are_told_apart(job: Job) -> None:
+    """Redirected, their connections have the same ends, and the kernel gives the later one another port, which is no socket's."""
+    hosts = {"api.example.com": "/allowed", "attacker.example.org": "/denied"}
+    watch = Watch(job)
+    begun = [python(SAME_PORT) + [host, path] for host, path in hosts.items()]
+    first, second = (" ".join(map(shlex.quote, one)) for one in begun)
+    both = f"mkfifo /tmp/in /tmp/out; {first} </tmp/in >/tmp/out & exec 3>/tmp/in; head -1 /tmp/out; {second} </dev/null; exec 3>&-; wait"
+    done = job.step(
+        ["docker", "run", "--rm", "-v", "/:/host:ro", "-v", "/tmp/own:/host/tmp", "busybox", "chroot", "/host", "sh", "-c", both],
+        timeout=30,
+    )
+    assert sorted(done.stdout.split("\n")) == ["", "b'HTTP/1.1 200'", "b'HTTP/1.1 403'"], done.stderr
+    told = {one["path"]: one["origin"]["process"] for one in watch.events("Exchange")}
+    assert set(told) == {"/allowed", "/denied"}
+    for path, process in told.items():
+        assert process["certain"] is True, told
+        assert process["cmdline"].endswith(path), told
 
 
 def test_plain_http_of_a_container_is_read(job: Job) -> None:

@@ -7,6 +7,7 @@ container that has the address, where one has it.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ from ebbgate.host.netlink import RefusedPacket, SocketOwner
 from ebbgate.warden.process_entry import Entry
 from ebbgate.warden.process_monitor import ProcessMonitor
 from ebbgate.warden.socket_owners import ADDRESSES_KNOWN_FOR, SocketOwners, interface_addresses
+
+LOOPBACK = {4: "127.0.0.1", 6: "::1"}
+MAX_ADDRESSES = 64  # of the machine, of each of which the kernel is asked
 
 type End = tuple[str, int]
 type Question = Callable[[socket.socket], list[SocketOwner]]
@@ -46,11 +50,18 @@ class JobAttribution:
         return self._find(local[0], lambda diag: _datagrams(diag, number, local))
 
     def _before(self, local: End) -> End:
-        """A container's end stays what the gate sees: to which of the machine's addresses it was redirected is not known here."""
+        """A container's connections are redirected to the address that the machine has in its network."""
         if self._tracking is None:
             return local
-        accepted = "::1" if ":" in local[0] else "127.0.0.1"
-        return conntrack.source_before(self._tracking, (accepted, self._gate_port), local) or local
+        family = 6 if ":" in local[0] else 4
+        accepted = [LOOPBACK[family]]
+        if not self._is_local(local[0]):
+            accepted = sorted(one for one in self._addresses if one != LOOPBACK[family] and _is_address(one, family))
+        for address in accepted[:MAX_ADDRESSES]:
+            found = conntrack.source_before(self._tracking, (address, self._gate_port), local)
+            if found is not None:
+                return found
+        return local
 
     def _stream(self, local: End, remote: End) -> Origin:
         return self._find(local[0], lambda diag: [one] if (one := netlink.tcp_owner(diag, local, remote)) else [])
@@ -107,6 +118,14 @@ class JobAttribution:
         self._owners.close()
         if self._tracking is not None:
             self._tracking.close()
+
+
+def _is_address(text: str, family: int) -> bool:
+    """Interfaces have hardware addresses too."""
+    try:
+        return ipaddress.ip_address(text).version == family
+    except ValueError:
+        return False
 
 
 def _datagrams(diag: socket.socket, number: int, local: End) -> list[SocketOwner]:
