@@ -48,6 +48,8 @@ BROKEN = {
     "a secret with a bad name": ("version: 1\nsecrets: {§my-token: {to: [example.com]}}\n", "environment variable"),
     "a place without a name": ("version: 1\nsecrets: {T: {to: [example.com], in: [§'json:']}}\n", "json"),
     "credentials of nobody": ("version: 1\ncredentials: §owned\n", "did you mean own?"),
+    "what cannot be read neither denied nor allowed": ("version: 1\nuninspectable: §denied\n", "did you mean deny?"),
+    "a list where one of two words is meant": ("version: 1\nuninspectable: §[deny]\n", "must be text"),
     "credentials where nothing is read": ("version: 1\nallow: [§{host: a.com, port: 1, protocol: tcp, credentials: own}]\n", "cannot be judged"),
     "credentials of a denied host": ("version: 1\ndeny: [§{host: a.com, credentials: own}]\n", "cannot be judged"),
     "a canary that is no yes or no": ("version: 1\ncanary: §yes\n", "true or false"),

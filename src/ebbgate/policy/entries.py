@@ -25,6 +25,8 @@ ENTRY_KEYS = {
     "uninspectable": "`deny` or `allow`, for this entry: what the guard cannot read",
     "reason": "for whoever reads it",
 }
+CREDENTIALS = ("own", "any")
+UNINSPECTABLE = ("deny", "allow")
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
 # Suffixes below which anybody can have a name, but which are on no public suffix list.
 SHARED_PLATFORMS = frozenset(
@@ -211,35 +213,25 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     ports = _ports(reader, node, protocol, deny=deny)
     methods = _methods(reader, node, protocol, passthrough=passthrough)
     paths = _globs(reader, node, protocol, passthrough=passthrough)
-    own = own_credentials(reader, node.get("credentials"))
+    own = either(reader, node, "credentials", CREDENTIALS)
     if own is not None and (deny or passthrough or protocol is Protocol.TCP):
         reader.fail(node, "credentials cannot be judged here", "they need an allow entry for tls or http, without passthrough")
-    only = inspected_only(reader, node.get("uninspectable"))
+    only = either(reader, node, "uninspectable", UNINSPECTABLE)
     if only and (deny or passthrough):
         reader.fail(node, "nothing is inspected here", "uninspectable needs an allow entry without passthrough")
     return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only))
 
 
-def inspected_only(reader: Reader, node: Node | None) -> bool | None:
-    """``uninspectable: deny`` or ``allow``; None where nothing is said."""
-    text = reader.text(node, "uninspectable")
+def either(reader: Reader, mapping: Mapping, key: str, words: tuple[str, str]) -> bool | None:
+    """Whether a key says the first of its two words; None where it says nothing."""
+    node = mapping.get(key)
+    text = reader.text(node, key)
     if node is None or text is None:
         return None
-    if text not in ("deny", "allow"):
-        near = difflib.get_close_matches(text, ("deny", "allow"), n=1, cutoff=0.4)
-        reader.fail(node, f"uninspectable cannot be {text!r}", f"did you mean {near[0]}?" if near else "deny or allow")
-    return text == "deny"
-
-
-def own_credentials(reader: Reader, node: Node | None) -> bool | None:
-    """``credentials: own`` or ``any``; None where nothing is said."""
-    text = reader.text(node, "credentials")
-    if node is None or text is None:
-        return None
-    if text not in ("own", "any"):
-        near = difflib.get_close_matches(text, ("own", "any"), n=1, cutoff=0.4)
-        reader.fail(node, f"credentials cannot be {text!r}", f"did you mean {near[0]}?" if near else "own or any")
-    return text == "own"
+    if text not in words:
+        near = difflib.get_close_matches(text, words, n=1, cutoff=0.4)
+        reader.fail(node, f"{key} cannot be {text!r}", f"did you mean {near[0]}?" if near else " or ".join(words))
+    return text == words[0]
 
 
 def _protocol(reader: Reader, node: Mapping) -> Protocol:

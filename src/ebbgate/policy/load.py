@@ -8,7 +8,7 @@ from collections.abc import Sequence as ListOf
 from pathlib import Path
 
 from ebbgate.errors import PolicyError
-from ebbgate.policy.entries import Reader, describe, entries, inspected_only, option_entry, own_credentials
+from ebbgate.policy.entries import CREDENTIALS, UNINSPECTABLE, Reader, describe, either, entries, option_entry
 from ebbgate.policy.model import PRESET, Entry, HostPattern, Policy, SecretBinding, index
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import RuleRef
@@ -207,9 +207,9 @@ def _section(draft: _Draft, reader: Reader, node: Mapping) -> None:
             reader.fail(given, f"unknown mode {text!r}", f"did you mean {near[0]}?" if near else "enforce or audit")
     draft.inspect_containers = _truth(reader, node, "inspect-containers") or draft.inspect_containers
     draft.canary = _truth(reader, node, "canary") or draft.canary
-    own = own_credentials(reader, node.get("credentials"))
+    own = either(reader, node, "credentials", CREDENTIALS)
     draft.own_credentials = draft.own_credentials if own is None else own
-    only = inspected_only(reader, node.get("uninspectable"))
+    only = either(reader, node, "uninspectable", UNINSPECTABLE)
     draft.inspected_only = draft.inspected_only if only is None else only
     draft.exceptions += _exceptions(reader, node.get("exceptions"))
     for item in reader.texts(node.get("use"), "use") if node.get("use") is not None else ():
