@@ -14,6 +14,8 @@ from ebbgate.cli.main import app
 from ebbgate.events import schema
 from ebbgate.host import doors, trust
 from ebbgate.policy import load
+from ebbgate.policy import schema as policy_schema
+from ebbgate.policy.checks.registry import INVALID, RULES
 from ebbgate.policy.entries import ENTRY_KEYS
 from ebbgate.policy.presets import preset, preset_names
 from ebbgate.secrets import bindings, credential_files
@@ -37,6 +39,7 @@ def reference() -> str:
     parts += ["| other | the command's own, the verdict being clean |\n"]
     parts += _action()
     parts += _policy()
+    parts += _checks()
     parts += _presets()
     parts += _doors()
     parts += _credential_files()
@@ -91,6 +94,12 @@ def _policy() -> list[str]:
         f"to be taken apart: {fine}.",
         "Secrets of known kinds need no `secrets:` entry: see [credentials.md](credentials.md).\n",
     ]
+
+
+def _checks() -> list[str]:
+    rows = [f"| `{name}` | error | {_cell(meaning)} |" for name, meaning in INVALID.items()]
+    rows += [f"| `{rule.name}` | {rule.severity} | {_cell(rule.meaning)} |" for rule in RULES]
+    return ["## What `ebbgate check` finds\n", "| rule | severity | meaning |\n| --- | --- | --- |", "\n".join(rows) + "\n"]
 
 
 def kinds() -> str:
@@ -178,6 +187,7 @@ def credentials() -> str:
 FILES = {
     "src/ebbgate/secrets/credentials.json": credentials,
     "schema/events.schema.json": schema.text,
+    "schema/policy.schema.json": policy_schema.text,
     "docs/reference.md": reference,
     "docs/credentials.md": kinds,
     "docs/detection.md": detection,

@@ -45,9 +45,9 @@ class Reader:
     source: str
     problems: list[Problem] = field(default_factory=list)
 
-    def fail(self, node: Node, message: str, fix: str = "", *, shift: int = 0) -> None:
+    def fail(self, node: Node, message: str, fix: str = "") -> None:
         """Note a problem at a node."""
-        self.problems.append(Problem(self.source, node.line, node.column + shift, message, fix))
+        self.problems.append(Problem(self.source, node.line, node.column, message, fix))
 
     def unknown_keys(self, mapping: Mapping, known: Iterable[str], where: str) -> None:
         """Refuse keys that mean nothing, naming the nearest that does."""
@@ -181,14 +181,15 @@ def _host(reader: Reader, node: Node, text: str, *, reasoned: bool) -> HostPatte
     except ValueError as problem:
         reader.fail(node, str(problem), "a host looks like example.com or *.example.com")
         return None
-    if wildcard and not reasoned and _is_shared(host):
+    if wildcard and not reasoned and is_shared(host):
         message = f"*.{host} would allow names that anybody can have"
         reader.fail(node, message, "name the hosts, or add reason: to say why")
         return None
     return HostPattern(host, wildcard)
 
 
-def _is_shared(host: str) -> bool:
+def is_shared(host: str) -> bool:
+    """Whether anybody can have a name below a canonical host."""
     suffixes = public_suffix_list()
     return host in SHARED_PLATFORMS or suffixes.publicsuffix(host) == host or "." not in host or _below_shared(host)
 

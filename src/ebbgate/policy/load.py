@@ -97,6 +97,13 @@ def load_texts(
     return _with_options(draft, mode, use, allow, deny, given_by)
 
 
+def job_names(path: Path) -> tuple[str, ...]:
+    """Names of the jobs that a policy file speaks of, in its order."""
+    node = parse(read(path), str(path))
+    jobs = node.get("jobs") if isinstance(node, Mapping) else None
+    return tuple(name.text for name, _job in jobs.items) if isinstance(jobs, Mapping) else ()
+
+
 def _with_options(
     draft: _Draft, mode: str | None, use: ListOf[str], allow: ListOf[str], deny: ListOf[str], given_by: str
 ) -> Policy:
@@ -158,7 +165,7 @@ def _add_use(draft: _Draft, node: Scalar, source: str) -> None:
         return
     near = difflib.get_close_matches(node.text, preset_names(), n=1, cutoff=0.4)
     fix = f"did you mean {near[0]}?" if near else f"presets: {', '.join(preset_names())}"
-    draft.problems.append(Problem(source, node.line, node.column, f"unknown preset {node.text!r}", fix))
+    draft.problems.append(Problem(source, node.line, node.column, f"unknown preset {node.text!r}", fix, "unknown-preset"))
 
 
 def _add_file(draft: _Draft, path: Path, job: str | None) -> None:

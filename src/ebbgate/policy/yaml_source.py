@@ -21,14 +21,17 @@ MAX_NODES = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. source: a file, or an option, in which there are no lines. line, column: 1-based. fix: what to write."""
+    """One mistake. source: a file, or an option, in which there are no lines. line, column: 1-based. fix: what to write.
+
+    rule: the name of the kind of mistake where it has one of its own.
+    """
 
     source: str
     line: int
     column: int
     message: str
     fix: str = ""
-    excerpt: str = ""
+    rule: str = "invalid"
 
     def __str__(self) -> str:
         fix = f" ({self.fix})" if self.fix else ""
