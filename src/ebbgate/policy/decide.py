@@ -6,6 +6,8 @@ reason that helps most: a wrong method is said to be one, not an unknown host.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ebbgate.policy.addresses import in_ranges
 from ebbgate.policy.model import Entry, Policy
 from ebbgate.policy.names import is_literal
@@ -36,8 +38,7 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
         if _deny_applies(entry, seen):
             return Decision(Action.DENY, Reason.EXPLICIT_DENY, entry.ref, quiet=True)
     nearest: tuple[Reason, RuleRef] | None = None
-    for entry in _entries(policy, seen.host, deny=False):
-        why_not = _why_not(entry, seen)
+    for entry, why_not in considered(policy, seen):
         if why_not is None:
             own = policy.own_credentials if entry.own_credentials is None else entry.own_credentials
             only = policy.inspected_only if entry.inspected_only is None else entry.inspected_only
@@ -55,6 +56,12 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
     if nearest is not None:
         return Decision(Action.DENY, nearest[0], nearest[1])
     return _unknown(policy, seen)
+
+
+def considered(policy: Policy, seen: Observation) -> Iterator[tuple[Entry, Reason | None]]:
+    """The allow entries for an observation's host, in the order of judging, and why each does not allow it: None when it does."""
+    for entry in _entries(policy, seen.host or "", deny=False):
+        yield entry, _why_not(entry, seen)
 
 
 def _entries(policy: Policy, host: str, *, deny: bool) -> list[Entry]:

@@ -119,8 +119,7 @@ def _with_options(
 
 def _finished(draft: _Draft, mode: str | None) -> Policy:
     names = tuple(dict.fromkeys(draft.use))
-    for name in names:
-        draft.allow += preset(name).entries
+    draft.allow += _of_presets(names)
     sources = (*draft.sources, *(f"{PRESET}{name}" for name in names))
     chosen = mode or draft.mode or "enforce"
     allow, deny = tuple(draft.allow), tuple(draft.deny)
@@ -147,6 +146,14 @@ def _finished(draft: _Draft, mode: str | None) -> Policy:
         draft.canary,
         index(allow),
         index(deny),
+    )
+
+
+def _of_presets(names: ListOf[str]) -> list[Entry]:
+    """The presets' entries after all others, those that are read first: whatever the order in which presets are named."""
+    found = [entry for name in sorted(names) for entry in preset(name).entries]
+    return sorted(
+        found, key=lambda entry: (entry.passthrough, entry.own_credentials is not True, entry.inspected_only is not True)
     )
 
 

@@ -67,19 +67,20 @@ class Bindings:
         self, finding: Finding, host: str, *, tls: bool, part: Part | None = None, carries: Carries | None = None
     ) -> bool:
         """Whether a secret may be where it was found. Nothing is permitted in the clear, or without a binding."""
-        if not tls or finding.kind == CANARY:
-            return False
-        own = [binding for binding in self.of_user if binding.name in (finding.secret, *finding.aliases)]
-        if own:
-            places = [
-                one for binding in own if any(to.matches(host) for to in binding.to) for one in binding.places or COARSE[:1]
-            ]
-        else:
-            places = [place for use in self._uses(finding) if self._is_among(use.hosts, host) for place in use.places]
+        places = self.places(finding, host, tls=tls)
         if any(_is_place(place, finding.place, finding.encodings) for place in places):
             return True
         fine = [place.lower() for place in places if ":" in place or place == "sigv4.id"]
         return bool(fine) and part is not None and carries is not None and _sits_in(fine, part, carries)
+
+    def places(self, finding: Finding, host: str, *, tls: bool) -> list[str]:
+        """The places where a secret may be in a request to a host, as bindings name them."""
+        if not tls or finding.kind == CANARY:
+            return []
+        own = [binding for binding in self.of_user if binding.name in (finding.secret, *finding.aliases)]
+        if own:
+            return [one for binding in own if any(to.matches(host) for to in binding.to) for one in binding.places or COARSE[:1]]
+        return [place for use in self._uses(finding) if self._is_among(use.hosts, host) for place in use.places]
 
     def names_a_host(self, kind: str, marks: Sequence[str]) -> bool:
         """Whether a kind, or what a value says of itself, names a host for it."""
