@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ebbgate import __version__
-from ebbgate.cli import check, explain, presets, start, status, stop, verdict
+from ebbgate.cli import check, diff, explain, presets, start, status, stop, verdict
 from ebbgate.cli import run as run_command
 from ebbgate.cli.errors import print_error
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
@@ -46,6 +46,7 @@ def _main(
 
 app.command("run", context_settings={"ignore_unknown_options": False})(run_command.run)
 app.command("check")(check.check)
+app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("presets")(presets.presets)
 app.command("start")(start.start)

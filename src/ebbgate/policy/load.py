@@ -104,6 +104,11 @@ def job_names(path: Path) -> tuple[str, ...]:
     return tuple(name.text for name, _job in jobs.items) if isinstance(jobs, Mapping) else ()
 
 
+def policies_of(path: Path) -> dict[str, Policy]:
+    """A file's policy for each job, by name; the one of "" is what every job has."""
+    return {"": load_policy([path]), **{job: load_policy([path], job=job) for job in job_names(path)}}
+
+
 def _with_options(
     draft: _Draft, mode: str | None, use: ListOf[str], allow: ListOf[str], deny: ListOf[str], given_by: str
 ) -> Policy:

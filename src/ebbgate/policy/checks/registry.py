@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ebbgate.policy.checks import bound, destinations, redundant
 from ebbgate.policy.checks.finding import Finding, Rule, Severity
-from ebbgate.policy.load import job_names, load_policy
+from ebbgate.policy.load import policies_of
 from ebbgate.policy.model import Policy
 from ebbgate.policy.yaml_source import PolicyProblems
 
@@ -53,12 +53,9 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 def review_file(path: Path) -> tuple[Policy | None, list[Finding]]:
     """A file's policy without its jobs, None when it cannot be applied; and what is to be said of it, every job included."""
     try:
-        policy = load_policy([path])
-        found = dict.fromkeys(review(policy))
-        for job in job_names(path):
-            found |= dict.fromkeys(review(load_policy([path], job=job)))
+        policies = policies_of(path)
     except PolicyProblems as problems:
         return None, [
             Finding(one.rule, Severity.ERROR, one.source, one.line, one.column, one.message, one.fix) for one in problems.problems
         ]
-    return policy, in_order(found)
+    return policies[""], in_order(dict.fromkeys(one for policy in policies.values() for one in review(policy)))
