@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ebbgate.policy.addresses import in_ranges
 from ebbgate.policy.model import Entry, Policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, RuleRef, Stage
-from ebbgate.policy.paths import path_matches
+from ebbgate.policy.paths import normal_matches, normal_path
 
 _NEVER_CARRIED = (Protocol.UDP, Protocol.ICMP, Protocol.OTHER)
 _QUIC_PORT = 443
@@ -60,15 +59,17 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
 
 def considered(policy: Policy, seen: Observation) -> Iterator[tuple[Entry, Reason | None]]:
     """The allow entries for an observation's host, in the order of judging, and why each does not allow it: None when it does."""
-    for entry in _entries(policy, seen.host or "", deny=False):
-        yield entry, _why_not(entry, seen)
+    entries = _entries(policy, seen.host or "", deny=False)
+    path = normal_path(seen.path) if seen.path is not None and any(entry.paths for entry in entries) else None
+    for entry in entries:
+        yield entry, _why_not(entry, seen, path)
 
 
 def _entries(policy: Policy, host: str, *, deny: bool) -> list[Entry]:
     index = policy.deny_index if deny else policy.allow_index
     found = index.candidates(host)
     if is_literal(host):
-        found += [entry for entry in index.ranges if in_ranges(host, entry.cidrs)]
+        found += index.around(host)
     return found
 
 
@@ -77,8 +78,8 @@ def _deny_applies(entry: Entry, seen: Observation) -> bool:
     return not entry.ports if seen.stage is Stage.DNS else not entry.ports or seen.port in entry.ports
 
 
-def _why_not(entry: Entry, seen: Observation) -> Reason | None:  # noqa: PLR0911 - one return for each reason
-    """Why an entry whose host matches does not allow it; None when it does."""
+def _why_not(entry: Entry, seen: Observation, path: str | None) -> Reason | None:  # noqa: PLR0911 - one return for each reason
+    """Why an entry whose host matches does not allow it; None when it does. path: in normal form, None when it has none."""
     if seen.stage is Stage.DNS:
         return None
     if seen.port not in entry.ports:
@@ -88,7 +89,7 @@ def _why_not(entry: Entry, seen: Observation) -> Reason | None:  # noqa: PLR0911
     if seen.stage is Stage.REQUEST and not entry.passthrough:
         if entry.methods and not _method_allowed(entry.methods, seen.method):
             return Reason.METHOD
-        if entry.paths and (seen.path is None or not path_matches(seen.path, entry.paths)):
+        if entry.paths and not (path is not None and normal_matches(path, entry.paths)):
             return Reason.PATH
     if not seen.address_known and not is_literal(seen.host or ""):
         return Reason.ADDRESS_MISMATCH

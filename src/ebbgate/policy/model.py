@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -78,13 +79,18 @@ class SecretBinding:
     ref: RuleRef
 
 
+# By version and length of the prefix, then by its bits: entries with their positions, whose order is that of judging.
+_Networks = Mapping[tuple[int, int], Mapping[int, tuple[tuple[int, "Entry"], ...]]]
+
+
 @dataclass(frozen=True, slots=True)
 class EntryIndex:
-    """Entries by exact host, by wildcard suffix, and those of addresses, so that thousands stay fast."""
+    """Entries by exact host, by wildcard suffix, and those of addresses, by prefix too, so that thousands stay fast."""
 
     exact: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     suffix: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     ranges: tuple[Entry, ...] = ()
+    networks: _Networks = field(default_factory=dict)
 
     def candidates(self, host: str | None) -> list[Entry]:
         """Entries whose host pattern matches a canonical name or literal, most specific first."""
@@ -96,16 +102,42 @@ class EntryIndex:
             found += self.suffix.get(".".join(labels[start:]), ())
         return found
 
+    def around(self, address: str) -> list[Entry]:
+        """Entries of addresses alone that a canonical literal is in, in their order."""
+        if not self.networks:
+            return []
+        parsed = ipaddress.ip_address(address)
+        bits, found = int(parsed), dict[int, Entry]()
+        for (version, length), table in self.networks.items():
+            if version == parsed.version:
+                found |= table.get(bits >> (parsed.max_prefixlen - length), ())
+        return [found[position] for position in sorted(found)]
+
 
 def index(entries: tuple[Entry, ...]) -> EntryIndex:
     """Build the index."""
-    exact: dict[str, tuple[Entry, ...]] = {}
-    suffix: dict[str, tuple[Entry, ...]] = {}
+    exact: dict[str, list[Entry]] = {}
+    suffix: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.host is not None:
             table = suffix if entry.host.wildcard else exact
-            table[entry.host.host] = (*table.get(entry.host.host, ()), entry)
-    return EntryIndex(exact, suffix, tuple(entry for entry in entries if entry.host is None))
+            table.setdefault(entry.host.host, []).append(entry)
+    ranges = tuple(entry for entry in entries if entry.host is None)
+    return EntryIndex(_fixed(exact), _fixed(suffix), ranges, _networks(ranges))
+
+
+def _networks(ranges: tuple[Entry, ...]) -> _Networks:
+    found: dict[tuple[int, int], dict[int, list[tuple[int, Entry]]]] = {}
+    for position, entry in enumerate(ranges):
+        for text in entry.cidrs:
+            one = ipaddress.ip_network(text)
+            prefix = int(one.network_address) >> (one.max_prefixlen - one.prefixlen)
+            found.setdefault((one.version, one.prefixlen), {}).setdefault(prefix, []).append((position, entry))
+    return {key: _fixed(table) for key, table in found.items()}
+
+
+def _fixed[Key, Value](table: dict[Key, list[Value]]) -> dict[Key, tuple[Value, ...]]:
+    return {key: tuple(values) for key, values in table.items()}
 
 
 @dataclass(frozen=True, slots=True)

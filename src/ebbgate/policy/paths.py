@@ -7,7 +7,7 @@ slashes, backslashes, NUL, fragments) has none, and matches nothing but an entry
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from urllib.parse import unquote_to_bytes
 
 
@@ -31,10 +31,15 @@ def normal_path(raw: str) -> str | None:
 def path_matches(raw: str, globs: tuple[str, ...]) -> bool:
     """Whether a request path, as sent, is meant by one of the globs."""
     normal = normal_path(raw)
-    return normal is not None and any(compiled(glob).match(normal) is not None for glob in globs)
+    return normal is not None and normal_matches(normal, globs)
 
 
-@lru_cache(maxsize=4096)
+def normal_matches(normal: str, globs: tuple[str, ...]) -> bool:
+    """The same for a path in normal form."""
+    return any(compiled(glob).match(normal) is not None for glob in globs)
+
+
+@cache  # of a policy's globs alone, and a policy has its bound
 def compiled(glob: str) -> re.Pattern[str]:
     """A glob as a regular expression without backtracking traps: no nested repetition is ever made."""
     parts: list[str] = []
