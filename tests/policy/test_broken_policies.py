@@ -31,6 +31,7 @@ BROKEN = {
     "an unknown method": ("version: 1\nallow: [{host: example.com, methods: [§GTE]}]\n", "did you mean GET?"),
     "a method in lower case": ("version: 1\nallow: [{host: example.com, methods: [§get]}]\n", "did you mean GET?"),
     "a path that does not begin with a slash": ("version: 1\nallow: [{host: example.com, paths: [§a/b]}]\n", "/a/b"),
+    "an unknown placeholder": ("version: 1\nallow: [{host: example.com, paths: [§'/{user}']}]\n", "known: {owner}"),
     "a path with a query": ("version: 1\nallow: [{host: example.com, paths: [§'/a?b']}]\n", "query"),
     "methods with tcp": ("version: 1\nallow: [{host: example.com, port: 1, protocol: tcp, methods: §[GET]}]\n", "methods"),
     "tcp without a port": ("version: 1\nallow: [§{host: example.com, protocol: tcp}]\n", "port"),

@@ -21,6 +21,7 @@ from ebbgate.events.publish import printable
 from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
+from ebbgate.policy.placeholders import context_of
 from ebbgate.secrets.canaries import new_canaries
 from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.prints import prints_of
@@ -178,6 +179,7 @@ def _policy(document: Mapping[str, Any], inputs: Mapping[str, str]) -> Policy:
         allow=[*_words(inputs["allow"]), *(_endpoint(one) for one in _words(inputs["allowed-endpoints"]))],
         deny=_words(inputs["deny"]),
         given_by="input ",
+        context=context_of(_mapping(document, "github")),
     )
 
 

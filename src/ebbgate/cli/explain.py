@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from ebbgate.exit_codes import BLOCKED, EXFILTRATION
 from ebbgate.policy.explain import explain as explained
 from ebbgate.policy.explain import observation_of
 from ebbgate.policy.load import load_policy
+from ebbgate.policy.placeholders import context_of, given
 from ebbgate.report.explained import to_text
 
 
@@ -23,6 +25,10 @@ def explain(
     ],
     job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
     secret: Annotated[str | None, typer.Option(help="A secret by its name: may it be in this request?", metavar="NAME")] = None,
+    repository: Annotated[
+        str | None, typer.Option(help="{owner} and {repo} in paths, instead of GITHUB_REPOSITORY.", metavar="OWNER/NAME")
+    ] = None,
+    ref: Annotated[str | None, typer.Option(help="{ref} in paths, instead of GITHUB_REF_NAME.", metavar="NAME")] = None,
 ) -> None:
     """Explain what a policy says to one request: the decision, its rule, those that almost matched, the smallest that would.
 
@@ -37,7 +43,7 @@ def explain(
     if len(request) > 2:
         raise PolicyError("more than a method and a URL", "", "ebbgate explain FILE [METHOD] URL")
     seen = observation_of(request[0] if len(request) == 2 else "GET", request[-1])
-    policy = load_policy([file], job=job)
+    policy = load_policy([file], job=job, context=context_of({**os.environ, **given(repository, ref)}))
     told = explained(policy, seen, secret)
     print(to_text(told, policy.mode, secret or ""), end="")
     if told.decision.allowed:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ebbgate.policy.placeholders import given
 from ebbgate.warden.sealed_run import Options, sealed_run
 
 
@@ -53,6 +54,10 @@ def run(
         list[str] | None,
         typer.Option(help="Leave a masked socket reachable: docker, ssh-agent, ... or a path.", metavar="DOOR"),
     ] = None,
+    repository: Annotated[
+        str | None, typer.Option(help="{owner} and {repo} in paths, instead of GITHUB_REPOSITORY.", metavar="OWNER/NAME")
+    ] = None,
+    ref: Annotated[str | None, typer.Option(help="{ref} in paths, instead of GITHUB_REF_NAME.", metavar="NAME")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print a report only when something is wrong.")] = False,  # noqa: FBT002
 ) -> None:
     """Run a command that can reach the world only through the gate.
@@ -78,5 +83,6 @@ def run(
         on_exfiltration=on_exfiltration.value,
         open_doors=tuple(open_door or ()),
         quiet=quiet,
+        context=given(repository, ref),
     )
     sys.exit(sealed_run(options, dict(os.environ), sys.stderr))

@@ -8,8 +8,9 @@ from functools import lru_cache
 from ebbgate.policy.model import Entry, HostPattern
 
 MAX_TOKENS = 300  # of a path pattern; beyond, only equal patterns are compared: the table below is quadratic
-_TOKEN = re.compile(r"\*\*/|\*\*|\*|.", re.DOTALL)
+_TOKEN = re.compile(r"\*\*/|\*\*|\*|\{ref\}|.", re.DOTALL)
 _WITHIN, _ACROSS, _SEGMENTS = "*", "**", "**/"
+_REF = "{ref}"  # a branch's name may hold slashes
 
 
 def covers(one: Entry, other: Entry) -> bool:
@@ -78,7 +79,7 @@ def _after(token: str, reached: list[bool], narrow: list[str]) -> list[bool]:
     for position, before in enumerate(reached):
         part = narrow[position - 1] if position else ""
         if token == _WITHIN:
-            open_before = open_before and part not in (_ACROSS, _SEGMENTS, "/")
+            open_before = open_before and part not in (_ACROSS, _SEGMENTS, _REF, "/")
         # For ``**/``: after a slash the run is of whole segments, and ``**/`` itself keeps it so.
         whole = (open_before and part == "/") or (whole and part == _SEGMENTS)
         after[position] = before or (whole if token == _SEGMENTS else open_before)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ebbgate.policy.model import METHODS, Entry, HostPattern
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Protocol, RuleRef
+from ebbgate.policy.placeholders import PLACEHOLDERS, unknown_in
 from ebbgate.policy.suffixes import public_suffix_list
 from ebbgate.policy.yaml_source import Mapping, Node, Problem, Scalar, Sequence
 
@@ -19,7 +20,7 @@ ENTRY_KEYS = {
     "port": "443 for tls, 80 for http",
     "protocol": "`tls` (default), `http` or `tcp`",
     "methods": "empty: all",
-    "paths": "empty: all; `*` within one segment, `**` across them",
+    "paths": "empty: all; `*` within one segment, `**` across them; `{owner}`, `{repo}`, `{ref}`: this run's",
     "tls": "`passthrough`: not decrypted, and not read",
     "credentials": "`own` or `any`, for this entry",
     "uninspectable": "`deny` or `allow`, for this entry: what the guard cannot read",
@@ -310,8 +311,9 @@ def _globs(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bo
     for item in reader.texts(given, "paths"):
         if not item.text.startswith("/"):
             reader.fail(item, f"a path begins with /: {item.text[:40]}", f"write /{item.text[:40]}")
-        elif "{" in item.text:
-            reader.fail(item, "placeholders are not supported yet", "write the path out, or use *")
+        elif unknown := unknown_in(item.text):
+            known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+            reader.fail(item, f"unknown placeholder {unknown}", f"known: {known}")
         elif "?" in item.text or "#" in item.text:
             reader.fail(item, "a query does not belong in a path", "leave out what follows ?")
         found.append(item.text)

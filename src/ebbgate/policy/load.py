@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Mapping as ValuesByName
 from collections.abc import Sequence as ListOf
+from dataclasses import replace
 from pathlib import Path
 
 from ebbgate.errors import PolicyError
@@ -12,6 +14,7 @@ from ebbgate.policy.entries import CREDENTIALS, UNINSPECTABLE, Reader, describe,
 from ebbgate.policy.model import PRESET, Entry, HostPattern, Policy, SecretBinding, index
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import RuleRef
+from ebbgate.policy.placeholders import PLACEHOLDERS, filled, missing_in
 from ebbgate.policy.presets import preset, preset_names
 from ebbgate.policy.yaml_source import Mapping, Node, PolicyProblems, Problem, Scalar, parse, read
 from ebbgate.secrets.bindings import COARSE, FINE
@@ -34,6 +37,7 @@ JOB_KEYS = {
 }
 KEYS = {"version": "`1`", **JOB_KEYS, "jobs": "by name, what is added for a job; the same keys but `version` and `jobs`"}
 _SECRET = ("to", "in")
+ValuesOf = ValuesByName[str, str]
 
 
 class _Draft:
@@ -64,10 +68,12 @@ def load_policy(
     allow: ListOf[str] = (),
     deny: ListOf[str] = (),
     given_by: str = "--",
+    context: ValuesOf | None = None,
 ) -> Policy:
     """The policy of files, presets and options together. PolicyProblems carries every problem found.
 
-    job: must be among the files' jobs. given_by: what stands before the names of options where a mistake is told.
+    job: must be among the files' jobs. given_by: what stands before the names of options where a mistake is told. context: of
+    the run, for placeholders; None: there is no run, and they stay as they are.
     """
     draft = _Draft()
     for path in files:
@@ -77,7 +83,7 @@ def load_policy(
         draft.problems.append(Problem(str(files[0]), 1, 1, f"there is no job {job!r}", f"jobs: {known}"))
     if job is not None and not files:
         raise PolicyError("--job needs a policy file", "", "add --policy FILE")
-    return _with_options(draft, mode, use, allow, deny, given_by)
+    return _with_options(draft, mode, use, allow, deny, given_by, context)
 
 
 def load_texts(
@@ -89,12 +95,13 @@ def load_texts(
     allow: ListOf[str] = (),
     deny: ListOf[str] = (),
     given_by: str,
+    context: ValuesOf | None = None,
 ) -> Policy:
     """As ``load_policy``, from (name, text) pairs. A policy need not speak of the job: it may have nothing to add for it."""
     draft = _Draft()
     for source, text in texts:
         _add_text(draft, source, text, job)
-    return _with_options(draft, mode, use, allow, deny, given_by)
+    return _with_options(draft, mode, use, allow, deny, given_by, context)
 
 
 def job_names(path: Path) -> tuple[str, ...]:
@@ -110,21 +117,45 @@ def policies_of(path: Path) -> dict[str, Policy]:
 
 
 def _with_options(
-    draft: _Draft, mode: str | None, use: ListOf[str], allow: ListOf[str], deny: ListOf[str], given_by: str
+    draft: _Draft,
+    mode: str | None,
+    use: ListOf[str],
+    allow: ListOf[str],
+    deny: ListOf[str],
+    given_by: str,
+    context: ValuesOf | None,
 ) -> Policy:
     for name in use:
         _add_use(draft, Scalar(name, 1, 1), f"{given_by}use")
     for values, option, is_deny in ((allow, f"{given_by}allow", False), (deny, f"{given_by}deny", True)):
         for text in values:
             _add_option(draft, text, option, deny=is_deny)
-    if draft.problems:
-        raise PolicyProblems(draft.problems)
-    return _finished(draft, mode)
-
-
-def _finished(draft: _Draft, mode: str | None) -> Policy:
     names = tuple(dict.fromkeys(draft.use))
     draft.allow += _of_presets(names)
+    if context is not None:
+        draft.allow, draft.deny = _filled(draft, draft.allow, context), _filled(draft, draft.deny, context)
+    if draft.problems:
+        raise PolicyProblems(draft.problems)
+    return _finished(draft, mode, names)
+
+
+def _filled(draft: _Draft, given: list[Entry], context: ValuesOf) -> list[Entry]:
+    """Entries with the run's values in the place of placeholders."""
+    found: list[Entry] = []
+    for entry in given:
+        absent = missing_in(entry, context)
+        for name in absent:
+            message = f"{{{name}}} has no value in this run"
+            draft.problems.append(
+                Problem(entry.ref.source, entry.ref.line, entry.ref.column, message, f"set {PLACEHOLDERS[name]}")
+            )
+        if not absent:
+            made = filled(entry, context)
+            found.append(entry if made is entry else replace(made, ref=replace(entry.ref, text=describe(made))))
+    return found
+
+
+def _finished(draft: _Draft, mode: str | None, names: ListOf[str]) -> Policy:
     sources = (*draft.sources, *(f"{PRESET}{name}" for name in names))
     chosen = mode or draft.mode or "enforce"
     allow, deny = tuple(draft.allow), tuple(draft.deny)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import TextIO
@@ -35,6 +35,7 @@ from ebbgate.host.doors import Doors, find_doors
 from ebbgate.host.home_files import plant, take_away
 from ebbgate.policy.load import load_policy
 from ebbgate.policy.model import Policy
+from ebbgate.policy.placeholders import context_of
 from ebbgate.report.files import write_reports
 from ebbgate.report.interface import build_report
 from ebbgate.report.json_report import to_json
@@ -57,7 +58,7 @@ _EVENTS_FILE = "events.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of ``ebbgate run``, as given."""
+    """The options of ``ebbgate run``, as given. context: variables that options stand for."""
 
     command: tuple[str, ...]
     policy: Path | None = None
@@ -71,6 +72,7 @@ class Options:
     on_exfiltration: str = "kill"
     open_doors: tuple[str, ...] = ()
     quiet: bool = False
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> int:
@@ -79,7 +81,15 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
         raise PolicyError("no command to run", "", "ebbgate run [options] -- COMMAND...")
     streams.refuse_ways_out()
     files = [options.policy] if options.policy else []
-    policy = load_policy(files, job=options.job, mode=options.mode, use=options.use, allow=options.allow, deny=options.deny)
+    policy = load_policy(
+        files,
+        job=options.job,
+        mode=options.mode,
+        use=options.use,
+        allow=options.allow,
+        deny=options.deny,
+        context=context_of({**environ, **options.context}),
+    )
     bound = [binding.name for binding in policy.bindings]
     known, warnings = secrets_from(environ, options.secrets, bound=bound)
     canaries = new_canaries(environ) if policy.canary else None
