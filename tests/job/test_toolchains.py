@@ -9,16 +9,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
-import secrets
 import shutil
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -28,8 +24,10 @@ from tests.legit.test_real_installs import CARGO, FETCH, GO, HTTPX, JAVA, NODE, 
 from tests.machine import Machine
 from tests.machine.machine import PATH
 from tests.machine.runner import CHECKOUT
+from tests.secrets.fifty import FIFTY
 from tests.world.guard import ROOT
-from tests.world.internet import MIRROR, World, listen
+from tests.world.internet import MIRROR
+from tests.world.served import serving
 
 pytestmark = pytest.mark.root
 SECONDS = 150  # for any one tool, on a machine that has much else to do
@@ -48,27 +46,6 @@ RUST = 'fn main() { println!("built {}", itoa::Buffer::new().format(1)); }\n'
 GO_MAIN = 'package main\n\nimport "github.com/google/uuid"\n\nfunc main() { println(uuid.Nil.String()) }\n'
 INSTALL = "sudo apt-get -qq update; sudo apt-get -qq -y --no-install-recommends install --reinstall {0} >/dev/null; dpkg -s {0}"
 TLS_SOURCES = "sudo sed -i s,http:,https:, /etc/apt/sources.list.d/*.sources"
-WORDS = (
-    "summer",
-    "release",
-    "deploy",
-    "staging",
-    "express",
-    "python",
-    "registry",
-    "secret",
-    "admin",
-    "letmein",
-    "dragon",
-    "index",
-)
-# Fifty secrets, none of which is in this traffic: long and short ones, and some that are made of words.
-SECRETS = {
-    **{f"LONG_{number}": secrets.token_urlsafe(30) for number in range(25)},
-    **{f"HASH_{number}": secrets.token_hex(20) for number in range(5)},
-    **{f"SHORT_{number}": secrets.token_urlsafe(6) for number in range(10)},
-    **{f"WORDS_{number}": f"{random.choice(WORDS)}-{random.choice(WORDS)}-{number + 2010}" for number in range(10)},
-}
 
 
 @dataclass(frozen=True)
@@ -131,8 +108,9 @@ class Jobs:
             # no file of the image says which authorities to trust
             machine.run(["rm", "-f", "/etc/pip.conf", "/etc/npmrc", "/usr/etc/npmrc", "/root/.npmrc"], user="root")
             if not use:
-                self._stack.enter_context(serving(machine.world, repository(self._directory)))
-            self._job = self._stack.enter_context(Job(machine, use=use, allow="" if use else GIT_HOST, secrets=SECRETS))
+                files = functools.partial(SimpleHTTPRequestHandler, directory=str(repository(self._directory)))
+                self._stack.enter_context(serving(machine.world, files, "mirror.example.com", address=MIRROR, port=GIT_PORT))
+            self._job = self._stack.enter_context(Job(machine, use=use, allow="" if use else GIT_HOST, secrets=FIFTY))
             self._use = use
         return self._job
 
@@ -157,25 +135,6 @@ def repository(directory: Path) -> Path:
     run(["git", "clone", "-q", "--bare", "source", "served/probe.git"])
     run(["git", "-C", "served/probe.git", "update-server-info"])
     return directory / "served"
-
-
-@contextlib.contextmanager
-def serving(world: World, directory: Path) -> Iterator[None]:
-    """A server of files, with a certificate that the machine's roots vouch for."""
-    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(directory))
-    server = ThreadingHTTPServer((MIRROR, GIT_PORT), handler, bind_and_activate=False)
-    server.socket.close()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    world.authority.issue_cert("mirror.example.com").configure_cert(context)
-    server.socket = context.wrap_socket(world.namespace.run(lambda: listen(MIRROR, GIT_PORT)), server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def image_path() -> str:
