@@ -116,6 +116,22 @@ def test_nothing_is_seen_where_nothing_is(scanner: Scanner, name: str) -> None:
     assert scanner.scan(data[:SAMPLE], BODY).findings == ()
 
 
+# Code of busybox, where it looks for an archive, and of git, where it writes one; each with the mark of a zip in it.
+_MARKS = {
+    "busybox": "813d504b0304740c488d3db1cc0600e93c070000488d74245eba1a000000bf03000000e838230300f644",
+    "git": "504b030401001000504b050600000000504b06062c0000002d00000000000000504b0607",
+}
+
+
+@pytest.mark.parametrize("program", _MARKS)
+def test_a_program_that_knows_the_mark_of_archives_is_none(scanner: Scanner, program: str) -> None:
+    """It was said to hold an archive that cannot be read, which ``uninspectable: deny`` refuses."""
+    data = secrets.token_bytes(4096) + bytes.fromhex(_MARKS[program]) + secrets.token_bytes(1 << 16)
+    stream = scanner.stream(BODY)
+    assert (stream.feed(data).uninspected, stream.finish().uninspected) == ("", "")
+    assert scanner.scan(data, BODY).uninspected == ""
+
+
 def test_the_same_text_with_one_of_them_in_it(scanner: Scanner) -> None:
     """So that the test above could fail."""
     for secret in scanner.secrets:

@@ -40,6 +40,9 @@ ZIP_HEAD_SIZE = _ZIP_HEAD.size
 _ENCRYPTED = 0x1
 _STORED = 0
 _ZIP_METHODS = {8: "raw-deflate", 9: "deflate64", 12: "bzip2", 14: "zip-lzma", 93: "zstd", 95: "xz"}
+# All that have ever been given out (APPNOTE.TXT, 4.4.5). No program could read a member of another: what looks like its header is
+# the mark in the code of a program that reads or writes archives, like git's or busybox'.
+_ZIP_ASSIGNED = frozenset((*range(21), *range(93, 100)))
 
 
 def beginnings(data: bytes, start: int = 0) -> Iterator[tuple[int, str]]:
@@ -73,9 +76,8 @@ def compressed_at(data: bytes, at: int, kind: str) -> tuple[str, int, str] | Non
     begin = at + ZIP_HEAD_SIZE + name + extra
     if len(data) < begin:
         return None
-    if flags & _ENCRYPTED:
+    if method in _ZIP_ASSIGNED and flags & _ENCRYPTED:
         return "", begin, "encrypted archive"
-    if method == _STORED:
-        return "", begin, ""
     coding = _ZIP_METHODS.get(method, "")
-    return coding, begin, "" if coding else "unknown compression in an archive"
+    is_unknown = not coding and method != _STORED and method in _ZIP_ASSIGNED
+    return coding, begin, "unknown compression in an archive" if is_unknown else ""
