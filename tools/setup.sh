@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 WHAT=${1:-run}
 RUN_PACKAGES="nft:nftables ip:iproute2"
 CHECK_PACKAGES="npm:npm"
-TEST_PACKAGES="curl:curl ping:iputils-ping git:git make:make sudo:sudo dockerd:docker.io iptables:iptables busybox:busybox-static"
+TEST_PACKAGES="curl:curl ping:iputils-ping git:git make:make sudo:sudo dockerd:docker.io iptables:iptables busybox:busybox-static docker-registry:docker-registry"
 ACT_VERSION=v0.2.89 # go install checks it against the checksum database
 
 say() { printf 'setup: %s\n' "$*"; }
