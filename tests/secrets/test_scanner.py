@@ -8,6 +8,7 @@ import json
 import lzma
 import secrets
 import string
+import struct
 import tracemalloc
 import zlib
 
@@ -47,6 +48,18 @@ def test_content_codings(coding: str) -> None:
     stream = scanner(value).stream(BODY, content_encoding=coding)
     found = [*stream.feed(data[:100]).findings, *stream.feed(data[100:]).findings, *stream.finish().findings]
     assert [one.secret for one in found] == ["S0"]
+
+
+@pytest.mark.parametrize("field", ["name", "extra field"])
+def test_what_is_compressed_in_the_header_of_an_archives_member(field: str) -> None:
+    """Was passed over together with the member's own data."""
+    value, machine = random_value(), zlib.compressobj(wbits=-15)
+    hidden = gzip.compress(b"key=" + value)
+    name, extra = (hidden, b"") if field == "name" else (b"a.txt", hidden)
+    body = machine.compress(b"harmless text " * 400) + machine.flush()
+    head = struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 8, 0, 0, 0, len(body), 5600, len(name), len(extra))
+    (found,) = scanner(value).scan(head + name + extra + body, BODY).findings
+    assert found.encodings == ("gzip",)
 
 
 def test_long_values_are_found_at_any_cut() -> None:

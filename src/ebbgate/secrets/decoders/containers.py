@@ -36,12 +36,12 @@ def contained(data: bytes, budget: Budget) -> Iterator[Made]:
     if name := unreadable(data):
         budget.notes.append(f"{name}: not read")
     found: dict[str, _Members] = {}
-    end = 0
+    read = range(0)  # of a member's data: what begins in there is looked for when it is read as a view of its own
     for number, (at, kind) in enumerate(beginnings(data)):
         if number >= MAX_TRIES:
             budget.notes.append("decode budget")
             break
-        if at < end:
+        if at in read:
             continue
         coding, begin, why = compressed_at(data, at, kind) or ("", at, "")
         if why:
@@ -49,7 +49,8 @@ def contained(data: bytes, budget: Budget) -> Iterator[Made]:
         if not coding:
             continue
         made, taken = _expand(data, begin, coding, budget)
-        end = begin + taken
+        if at >= read.start:  # else it lies in the fields of a member's header, which can be long
+            read = range(begin, begin + taken)
         if made:
             found.setdefault(kind, _Members()).add(made, at)
         if sum(one.size for one in found.values()) > budget.bytes_left:
