@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -311,24 +312,28 @@ class Inner:
         for piece in inflate.slices(data, at):
             before = self._machines[0].taken
             try:
-                made = piece
-                for machine in self._machines:
-                    made = machine.feed(made)
-            except inflate.Malformed as problem:
-                self.reader.feed(problem.made)
+                for made in self._expanded(piece, self._machines):
+                    self.reader.feed(made)
+            except inflate.Malformed:
                 self.broken, self.ended = self.codings[-1], True
                 self._taken += len(piece)
                 break
-            except inflate.BoundReached as problem:
-                self.reader.feed(problem.made)
+            except inflate.BoundReached:
                 self._common.note("decode budget")
                 self.ended = True
                 self._taken += len(piece)
                 break
-            self.reader.feed(made)
             self._taken += self._machines[0].taken - before
             self._marks.append((self._taken, self.reader.total))
             if self._machines[0].ended:
                 self.ended = True
                 break
         return self._taken - first
+
+    def _expanded(self, data: bytes, machines: list[inflate.Inflater]) -> Iterator[bytes]:
+        """What it all comes to, piece by piece: of codings within each other the whole would be a thousand times a thousand."""
+        if not machines:
+            yield data
+            return
+        for made in machines[0].expand(data):
+            yield from self._expanded(made, machines[1:])
