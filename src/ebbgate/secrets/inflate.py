@@ -64,12 +64,12 @@ _ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, brotli.error, zstandar
 
 
 class Inflater:
-    """One direction of one compression. taken: input bytes of the members so far. ended: whether ``members`` have ended."""
+    """One direction of one compression. taken, made: bytes in and out so far. ended: whether ``members`` have ended."""
 
     def __init__(self, make: Callable[[], _Step], *, limit: int = MAX_OUTPUT, members: int = 1 << 30) -> None:
         self._make = make
         self._step = make()
-        self._made = self.taken = 0
+        self.made = self.taken = 0
         self._limit, self._members = limit, members
 
     @property
@@ -80,25 +80,32 @@ class Inflater:
     def feed(self, data: bytes) -> bytes:
         """Expand. BoundReached, or Malformed."""
         parts: list[bytes] = []
+        try:
+            parts.extend(self.expand(data))
+        except (BoundReached, Malformed) as problem:
+            raise type(problem)(b"".join(parts)) from None
+        return b"".join(parts)
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        """As ``feed``, piece by piece, of 16 MB at most. What it raises has nothing ``made``: that has been given."""
         fresh = False
         while data and not self.ended:
             try:
                 for piece in self._step.expand(data):
-                    parts.append(piece)
-                    self._made += len(piece)
-                    if self._made > self._limit or self._made > MAX_RATIO * max(self.taken + len(data), FREE_INPUT):
-                        raise BoundReached(b"".join(parts))
+                    self.made += len(piece)
+                    yield piece
+                    if self.made > self._limit or self.made > MAX_RATIO * max(self.taken + len(data), FREE_INPUT):
+                        raise BoundReached
             except _ERRORS:
-                raise Malformed(b"".join(parts)) from None
+                raise Malformed from None
             left = self._step.unused_data if self._step.eof else b""
             self.taken += len(data) - len(left)
             if fresh and len(left) == len(data):
-                raise Malformed(b"".join(parts))
+                raise Malformed
             if self._step.eof:
                 self._members -= 1
                 self._step, fresh = self._make(), True  # another member may follow: gzip, zstd and bzip2 allow it
             data = left
-        return b"".join(parts)
 
 
 class _Zlib:

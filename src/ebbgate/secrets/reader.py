@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one st
 PROBE = 512  # bytes that are tried to see whether something is compressed as it seems
 MAX_PROBED = 64 << 20  # bytes that they may make
 MIN_GUESSED_INPUT = 48  # bytes from which brotli and raw deflate can be told
+EXPANSION = 64  # expanded bytes, of all levels, for a byte of a stream; each level of honest data makes less than 30 of one
+MAX_EXPANSION = 128 << 20  # expanded bytes that may be saved up, for zeros in images: 1.5 s of reading, when nothing else goes on
 INTERACTIVE_STEP = 256  # bytes after which an interactive stream is decoded again
 INTERACTIVE_OVERLAP = 1 << 12
 
@@ -43,6 +46,7 @@ class Common:
         self.text_left = MAX_TEXT
         self.disguised_left = MAX_DISGUISED
         self.tries_left = MAX_TRIES
+        self.expansion_left = MAX_EXPANSION
         self.findings: list[Finding] = []
         self.uninspected = ""
         self._reported: set[str] = set()
@@ -58,6 +62,17 @@ class Common:
         self.text_left -= size
         if self.text_left <= 0:
             self.note("decode budget")
+
+    def allow_for(self, size: int) -> None:
+        """Bytes of the stream came: so much more may be expanded."""
+        self.expansion_left = min(MAX_EXPANSION, self.expansion_left + EXPANSION * size)
+
+    def pay_for_expansion(self, size: int) -> bool:
+        """Whether expanding may go on. Streams without number may be in one, each within its own bounds."""
+        self.expansion_left -= size
+        if self.expansion_left <= 0:
+            self.note("decode budget")
+        return self.expansion_left > 0
 
     def note(self, reason: str) -> None:
         """Why some of it is not read."""
@@ -216,7 +231,7 @@ class _Within:
                 return 0
         for begin, kind in beginnings(data, at):
             self._common.tries_left -= 1
-            if self._common.tries_left < 0:
+            if self._common.tries_left < 0 or self._common.expansion_left <= 0:
                 self._common.note("decode budget")
                 return len(data)
             found = compressed_at(data, begin, kind)
@@ -244,6 +259,8 @@ class _Within:
                 return False
         except inflate.BoundReached:
             pass
+        finally:
+            self._common.pay_for_expansion(probe.made)
         place = self._origin if self._encodings else origin
         self._inner = Inner(self._common, (*self._encodings, kind), place, [coding], self._total_at(data, after), members=1)
         return True
@@ -311,24 +328,30 @@ class Inner:
         for piece in inflate.slices(data, at):
             before = self._machines[0].taken
             try:
-                made = piece
-                for machine in self._machines:
-                    made = machine.feed(made)
-            except inflate.Malformed as problem:
-                self.reader.feed(problem.made)
+                for made in self._expanded(piece, self._machines):
+                    self.reader.feed(made)
+            except inflate.Malformed:
                 self.broken, self.ended = self.codings[-1], True
                 self._taken += len(piece)
                 break
-            except inflate.BoundReached as problem:
-                self.reader.feed(problem.made)
+            except inflate.BoundReached:
                 self._common.note("decode budget")
                 self.ended = True
                 self._taken += len(piece)
                 break
-            self.reader.feed(made)
             self._taken += self._machines[0].taken - before
             self._marks.append((self._taken, self.reader.total))
             if self._machines[0].ended:
                 self.ended = True
                 break
         return self._taken - first
+
+    def _expanded(self, data: bytes, machines: list[inflate.Inflater]) -> Iterator[bytes]:
+        """What it all comes to, piece by piece: of codings within each other the whole would be a thousand times a thousand."""
+        if not machines:
+            yield data
+            return
+        for made in machines[0].expand(data):
+            yield from self._expanded(made, machines[1:])
+            if not self._common.pay_for_expansion(len(made)):
+                raise inflate.BoundReached

@@ -56,6 +56,7 @@ class StreamScan:
     def feed(self, chunk: bytes) -> Release:
         """Take a chunk; what may leave now."""
         self._buffer += chunk
+        self._common.allow_for(len(chunk))
         self._outer.feed(chunk)
         clear = self._outer.clear
         if self._announced is not None:
@@ -67,7 +68,7 @@ class StreamScan:
 
     def _read_announced(self, chunk: bytes) -> int:
         inner = self._announced
-        if inner is None or inner.broken:
+        if inner is None or inner.ended:
             return self._outer.total
         inner.feed(chunk)
         if inner.broken:
