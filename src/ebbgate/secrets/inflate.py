@@ -23,6 +23,8 @@ _PIECE = 1 << 20  # output bytes asked for at a time
 _SLICE = 512  # input bytes of zstd given at a time; it makes at most 16 MB of them
 _FIRST_SLICE, _LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
 _WINDOW = 1 << 27  # zstd: the largest window its command line makes without being asked for more
+_ZLIB_HEAD = 2  # bytes, by which it is told from raw deflate
+_LZMA_PROPERTIES = 5  # bytes
 _LZMA_HEAD = struct.Struct("<BBH")  # zip's: version, size of the properties; then the properties
 
 
@@ -126,12 +128,16 @@ class _Deflate:
     """By name zlib format; some clients send it raw (RFC 9110, 8.4.1.2)."""
 
     def __init__(self) -> None:
+        self._head = b""
         self._machine: _Zlib | None = None
         self.eof, self.unused_data = False, b""
 
     def expand(self, data: bytes) -> Iterator[bytes]:
         if self._machine is None:
-            looks_zlib = data[0] & 0x0F == 8 and (len(data) < 2 or (data[0] << 8 | data[1]) % 31 == 0)
+            data = self._head = self._head + data
+            if len(data) < _ZLIB_HEAD:
+                return
+            looks_zlib = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
             self._machine = _Zlib(15 if looks_zlib else -15)
         yield from self._machine.expand(data)
         self.eof, self.unused_data = self._machine.eof, self._machine.unused_data
@@ -194,9 +200,11 @@ class _ZipLzma:
         self.eof, self.unused_data = self._machine.eof, self._machine.unused_data
 
     def _read_head(self) -> bytes:
-        if len(self._head) < _LZMA_HEAD.size + 5:
+        if len(self._head) < _LZMA_HEAD.size + _LZMA_PROPERTIES:
             return b""
         _major, _minor, size = _LZMA_HEAD.unpack_from(self._head)
+        if size < _LZMA_PROPERTIES:
+            raise ValueError("properties that are too short")
         properties = self._head[_LZMA_HEAD.size : _LZMA_HEAD.size + size]
         if len(properties) < size:
             return b""
