@@ -113,7 +113,9 @@ def test_a_path_below_another_stays_there(raw: str) -> None:
 
 
 def of_node(urls: list[str]) -> list[list[str] | None]:
-    return json.loads(subprocess.run([NODE, "-e", READ], input=json.dumps(urls), capture_output=True, text=True, check=True).stdout)
+    return json.loads(
+        subprocess.run([NODE, "-e", READ], input=json.dumps(urls), capture_output=True, text=True, check=True).stdout
+    )
 
 
 @pytest.mark.skipif(not Path(NODE).exists(), reason="NEEDS NODE: tools/setup.sh check installs it")

@@ -113,7 +113,7 @@ def _fix(seen: Observation, decision: Decision) -> tuple[str, bool]:
 
 def _entry(seen: Observation) -> str:
     """The smallest entry: this host, port, protocol, method and path. One flow mapping, as it is written below ``allow:``."""
-    parts = [f"host: {_quoted(seen.host or '')}"]
+    parts = [f"host: {quoted(seen.host or '')}"]
     if seen.port != DEFAULT_PORTS.get(seen.protocol):
         parts.append(f"port: {seen.port}")
     if seen.protocol is not Protocol.TLS:
@@ -122,11 +122,11 @@ def _entry(seen: Observation) -> str:
         parts.append(f"methods: [{seen.method}]")
     path = normal_path(seen.path) if seen.path is not None else None
     if path is not None and not _GLOB_SIGNS & set(path):  # any other is meant by no pattern, or by one that means more
-        parts.append(f"paths: [{_quoted(path)}]")
+        parts.append(f"paths: [{quoted(path)}]")
     return f"- {{ {', '.join(parts)} }}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As YAML's double-quoted style writes it where a plain scalar could be read otherwise."""
     if text[:1].isalpha() and all(one.isalnum() or one in ".-_/" for one in text) and text.isascii():
         return text
