@@ -139,7 +139,11 @@ def _presets() -> list[str]:
         chosen = preset(name)
         rows = ["| entry | reason |", "| --- | --- |"]
         rows += [f"| `{entry.ref.text.replace('|', chr(92) + '|')}` | {entry.reason} |" for entry in chosen.entries]
-        parts += [f"### {name}\n", f"{chosen.description}.\n", "\n".join(rows) + "\n"]
+        parts += [
+            f"### {name}\n",
+            f"{chosen.description}. [Source]({chosen.source}){'' if chosen.verified else '; not tried with the real tool'}.\n",
+            "\n".join(rows) + "\n",
+        ]
     return parts
 
 

@@ -218,3 +218,16 @@ def test_an_explicit_denial_is_quiet(world: World) -> None:
     assert outcome.code == 0, outcome.stderr
     assert world.packets_to(*TARGETS) == set()
     assert "blocked without failing" in outcome.stderr
+
+
+def test_a_query_and_another_repository_are_judged_inside_an_allowed_host(world: World) -> None:
+    policy = world.directory / "inside.yml"
+    policy.write_text(
+        "version: 1\nallow:\n  - { host: api.example.com, paths: ['/repos/{owner}/{repo}/**'], query: ['page=*'], methods: [GET] }\n"
+    )
+    urls = [f"https://api.example.com/repos/{one}" for one in ("octo/demo/x?page=2", "octo/demo/y?data=z", "evil/demo/x")]
+    command = ["sh", "-c", 'for url; do curl -sS -o /dev/null -w "%{http_code} " "$url"; done', "sh", *urls]
+    outcome = world.guard.run(["--policy", str(policy), "--repository", "octo/demo"], command)
+    assert outcome.code == 90, outcome.stderr
+    assert outcome.stdout.split() == ["200", "403", "403"]
+    assert [request.path for one in world.at(API, "2001:db8::10") for request in one.requests] == ["/repos/octo/demo/x?page=2"]

@@ -167,6 +167,8 @@ def test_names_have_one_form(written: str, canonical: str) -> None:
         "x" * 64 + ".com",
         "a.1",
         "08.1.1.1",
+        "127。.",
+        "a.example。.",
     ],
 )
 def test_what_is_no_name(written: str) -> None:

@@ -178,7 +178,7 @@ def test_urls_that_can_be_read_in_two_ways_are_refused(url: str) -> None:
 
 def test_urls_mean_what_the_gate_sees() -> None:
     assert observation_of("get", "EXAMPLE.com./x?y#z") == Observation(
-        Stage.REQUEST, Protocol.TLS, "example.com", 443, "example.com", True, "GET", "/x"
+        Stage.REQUEST, Protocol.TLS, "example.com", 443, "example.com", True, "GET", "/x", "y"
     )
     assert observation_of("GET", "http://0x7f.1?x").host == "127.0.0.1"
     assert observation_of("GET", "https://[::ffff:10.0.0.1]:8443/").host == "10.0.0.1"

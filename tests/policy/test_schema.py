@@ -27,6 +27,7 @@ SHAPES = [
     "an unknown method",
     "a path that does not begin with a slash",
     "an unknown protocol",
+    "a query with a question mark",
     "passthrough misspelt",
     "an allow that is no list",
     "a secret bound to nothing",

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ebbgate import __version__
-from ebbgate.cli import check, diff, explain, presets, start, status, stop, verdict
+from ebbgate.cli import check, diff, explain, import_, presets, start, status, stop, verdict
 from ebbgate.cli import run as run_command
 from ebbgate.cli.errors import print_error
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
@@ -48,6 +48,7 @@ app.command("run", context_settings={"ignore_unknown_options": False})(run_comma
 app.command("check")(check.check)
 app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
+app.command("import")(import_.import_)
 app.command("presets")(presets.presets)
 app.command("start")(start.start)
 app.command("status")(status.status)

@@ -19,6 +19,7 @@ def presets(
             typer.echo(f"{one.ljust(width)}  {preset(one).description}")
         return
     chosen = preset(name)
-    typer.echo(f"{chosen.name}: {chosen.description}")
+    typer.echo(f"{chosen.name}: {chosen.description}{'' if chosen.verified else ' (not tried with the real tool)'}")
+    typer.echo(f"  from {chosen.source}")
     for entry in chosen.entries:
         typer.echo(f"  {entry.ref.text}\n      {entry.reason}")

@@ -56,7 +56,9 @@ async def judge_request(
     """The decision about one HTTP request, and the addresses' part in it: special ones need a rule that names them."""
     protocol = Protocol.TLS if target.tls else Protocol.HTTP
     address = connection.chosen[0]
-    observation = Observation(Stage.REQUEST, protocol, target.host, target.port, address, True, method.upper(), target.path)
+    observation = Observation(
+        Stage.REQUEST, protocol, target.host, target.port, address, True, method.upper(), target.path, target.query
+    )
     decision = decide(policy, observation)
     if not decision.allowed:
         return observation, decision

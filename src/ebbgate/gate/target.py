@@ -29,12 +29,13 @@ class Target:
     tls: bool
     path: str
     mismatch: bool = False
+    query: str = ""
 
 
 def target_of(request: http.Request, connection: GateConnection, *, tls: bool) -> Target:
     """Destination of a request. Ambiguous when its parts disagree or cannot be parsed."""
     _refuse_controls(request)
-    path = _path(request)
+    path, _, query = _path(request).partition("?")
     try:
         authorities = {_canonical(text, tls=tls) for text in _authorities(request)}
     except Ambiguous:
@@ -46,12 +47,12 @@ def target_of(request: http.Request, connection: GateConnection, *, tls: bool) -
     chosen_port = connection.chosen[1]
     if not authorities:
         host = connection.server_name or (connection.names[0] if len(connection.names) == 1 else connection.chosen[0])
-        return Target(host, chosen_port, tls, path)
+        return Target(host, chosen_port, tls, path, query=query)
     host, port = authorities.pop()
     if port not in (chosen_port, None):
         raise Ambiguous("the authority's port is not the connection's")
     mismatch = connection.has_server_name and host != connection.server_name
-    return Target(host, chosen_port, tls, path, mismatch)
+    return Target(host, chosen_port, tls, path, mismatch, query)
 
 
 def _canonical(text: str, *, tls: bool) -> tuple[str, int | None]:
@@ -86,7 +87,7 @@ def _path(request: http.Request) -> str:
         raise Ambiguous("absolute form in origin form's place")
     if not target.startswith("/"):
         raise Ambiguous("a request target that is no path")
-    return target.partition("?")[0]
+    return target
 
 
 def methods_of(request: http.Request) -> tuple[str, ...]:

@@ -38,8 +38,12 @@ def _covers_destination(one: Entry, other: Entry) -> bool:
 
 def _covers_request(one: Entry, other: Entry) -> bool:
     if other.passthrough:
-        return not one.methods and not one.paths
-    return covers_methods(one.methods, other.methods) and covers_paths(one.paths, other.paths)
+        return not (one.methods or one.paths or one.query)
+    return (
+        covers_methods(one.methods, other.methods)
+        and covers_paths(one.paths, other.paths)
+        and (not one.query or (bool(other.query) and set(other.query) <= set(one.query)))
+    )
 
 
 def covers_methods(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -12,12 +12,13 @@ from ebbgate.policy.model import Entry, Policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, RuleRef, Stage
 from ebbgate.policy.paths import normal_matches, normal_path
+from ebbgate.policy.queries import query_matches
 
 _NEVER_CARRIED = (Protocol.UDP, Protocol.ICMP, Protocol.OTHER)
 _QUIC_PORT = 443
 _LOCAL_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "in-addr.arpa", "ip6.arpa", "invalid")
 # How near a denial came to being allowed: the nearest one explains.
-_NEARNESS = {Reason.PORT: 1, Reason.PROTOCOL: 2, Reason.METHOD: 3, Reason.PATH: 4, Reason.ADDRESS_MISMATCH: 5}
+_NEARNESS = {Reason.PORT: 1, Reason.PROTOCOL: 2, Reason.METHOD: 3, Reason.PATH: 4, Reason.QUERY: 5, Reason.ADDRESS_MISMATCH: 6}
 
 
 def decide(policy: Policy, observation: Observation) -> Decision:
@@ -91,6 +92,8 @@ def _why_not(entry: Entry, seen: Observation, path: str | None) -> Reason | None
             return Reason.METHOD
         if entry.paths and not (path is not None and normal_matches(path, entry.paths)):
             return Reason.PATH
+        if entry.query and not (seen.query is not None and query_matches(seen.query, entry.query)):
+            return Reason.QUERY
     if not seen.address_known and not is_literal(seen.host or ""):
         return Reason.ADDRESS_MISMATCH
     return None

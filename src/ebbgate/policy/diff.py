@@ -136,6 +136,7 @@ def _covers_range(one: Entry, atom: Entry) -> bool:
         and set(atom.ports) <= set(one.ports)
         and covers_methods(one.methods, atom.methods)
         and covers_paths(one.paths, atom.paths)
+        and (not one.query or (bool(atom.query) and set(atom.query) <= set(one.query)))
     )
 
 

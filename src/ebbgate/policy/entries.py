@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ebbgate.policy.model import METHODS, Entry, HostPattern
 from ebbgate.policy.names import canonical_host
@@ -21,6 +21,7 @@ ENTRY_KEYS = {
     "protocol": "`tls` (default), `http` or `tcp`",
     "methods": "empty: all",
     "paths": "empty: all; `*` within one segment, `**` across them; `{owner}`, `{repo}`, `{ref}`: this run's",
+    "query": "parameters, `name` or `name=pattern`; no other may be there. Empty: any",
     "tls": "`passthrough`: not decrypted, and not read",
     "credentials": "`own` or `any`, for this entry",
     "uninspectable": "`deny` or `allow`, for this entry: what the guard cannot read",
@@ -215,13 +216,15 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     ports = _ports(reader, node, protocol, deny=deny)
     methods = _methods(reader, node, protocol, passthrough=passthrough)
     paths = _globs(reader, node, protocol, passthrough=passthrough)
+    query = _query(reader, node, protocol, passthrough=passthrough)
     own = either(reader, node, "credentials", CREDENTIALS)
     if own is not None and (deny or passthrough or protocol is Protocol.TCP):
         reader.fail(node, "credentials cannot be judged here", "they need an allow entry for tls or http, without passthrough")
     only = either(reader, node, "uninspectable", UNINSPECTABLE)
     if only and (deny or passthrough):
         reader.fail(node, "nothing is inspected here", "uninspectable needs an allow entry without passthrough")
-    return _with_ref(reader, node, Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only))
+    entry = Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only, query)
+    return _with_ref(reader, node, entry)
 
 
 def either(reader: Reader, mapping: Mapping, key: str, words: tuple[str, str]) -> bool | None:
@@ -320,21 +323,22 @@ def _globs(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bo
     return tuple(found)
 
 
+def _query(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bool) -> tuple[str, ...]:
+    given = node.get("query")
+    if given is None:
+        return ()
+    if protocol is Protocol.TCP or passthrough:
+        reader.fail(given, "a query cannot be judged here", "query needs protocol tls or http, without passthrough")
+        return ()
+    found = reader.texts(given, "query")
+    for item in found:
+        if any(sign in item.text for sign in "?&#;") or item.text.startswith("="):
+            reader.fail(item, f"not a query parameter: {item.text[:40]}", "write name, or name=pattern, one an item")
+    return tuple(item.text for item in found)
+
+
 def _with_ref(reader: Reader, node: Node, entry: Entry) -> Entry:
-    ref = RuleRef(reader.source, node.line, node.column, describe(entry))
-    return Entry(
-        entry.host,
-        entry.cidrs,
-        entry.ports,
-        entry.protocol,
-        entry.methods,
-        entry.paths,
-        entry.passthrough,
-        entry.reason,
-        entry.own_credentials,
-        entry.inspected_only,
-        ref,
-    )
+    return replace(entry, ref=RuleRef(reader.source, node.line, node.column, describe(entry)))
 
 
 def describe(entry: Entry) -> str:
@@ -348,6 +352,8 @@ def describe(entry: Entry) -> str:
         parts.append(",".join(entry.methods))
     if entry.paths:
         parts.append(" ".join(entry.paths))
+    if entry.query:
+        parts.append(f"?{'&'.join(entry.query)}")
     if entry.passthrough:
         parts.append("passthrough")
     if entry.own_credentials is not None:

@@ -58,7 +58,7 @@ def observation_of(method: str, url: str) -> Observation:
         raise PolicyError(f"unknown scheme {scheme!r}", "", "https://, http:// or tcp://HOST:PORT")
     rest = rest if mark else url
     cut = min((at for sign in "/?#" if (at := rest.find(sign)) >= 0), default=len(rest))
-    authority, target = rest[:cut], rest[cut:].partition("#")[0].partition("?")[0]
+    authority, target = rest[:cut], rest[cut:].partition("#")[0]
     if any(ord(sign) <= 32 or ord(sign) == 127 for sign in url):
         raise PolicyError("the URL holds white space or a control character", "", "write it percent-encoded")
     try:
@@ -69,12 +69,13 @@ def observation_of(method: str, url: str) -> Observation:
         if not port or target.strip("/"):
             raise PolicyError("opaque TCP has a port and no path", "", f"write tcp://{host}:PORT")
         return Observation(Stage.CONNECT, protocol, host, port, host)
-    return Observation(Stage.REQUEST, protocol, host, port, host, True, method.upper(), target or "/")
+    path, _, query = target.partition("?")
+    return Observation(Stage.REQUEST, protocol, host, port, host, True, method.upper(), path or "/", query)
 
 
 def explain(policy: Policy, seen: Observation, secret: str | None = None) -> Explanation:
     """The explanation of one request, as ``observation_of`` makes it."""
-    name = replace(seen, stage=Stage.NAME, method=None, path=None)
+    name = replace(seen, stage=Stage.NAME, method=None, path=None, query=None)
     if seen.protocol is Protocol.TLS:
         decision = decide(policy, name)
         if not decision.allowed or decision.passthrough:
@@ -112,7 +113,7 @@ def _fix(seen: Observation, decision: Decision) -> tuple[str, bool]:
 
 def _entry(seen: Observation) -> str:
     """The smallest entry: this host, port, protocol, method and path. One flow mapping, as it is written below ``allow:``."""
-    parts = [f"host: {_quoted(seen.host or '')}"]
+    parts = [f"host: {quoted(seen.host or '')}"]
     if seen.port != DEFAULT_PORTS.get(seen.protocol):
         parts.append(f"port: {seen.port}")
     if seen.protocol is not Protocol.TLS:
@@ -121,11 +122,11 @@ def _entry(seen: Observation) -> str:
         parts.append(f"methods: [{seen.method}]")
     path = normal_path(seen.path) if seen.path is not None else None
     if path is not None and not _GLOB_SIGNS & set(path):  # any other is meant by no pattern, or by one that means more
-        parts.append(f"paths: [{_quoted(path)}]")
+        parts.append(f"paths: [{quoted(path)}]")
     return f"- {{ {', '.join(parts)} }}"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """As YAML's double-quoted style writes it where a plain scalar could be read otherwise."""
     if text[:1].isalpha() and all(one.isalnum() or one in ".-_/" for one in text) and text.isascii():
         return text

@@ -48,7 +48,7 @@ class Entry:
     host: None for an entry of addresses only. cidrs: with a host, where its name may resolve to although special; without,
     the literal addresses meant. ports: empty means every port (deny entries only). methods: empty means all.
     paths: empty means all. own_credentials: whether only the job's own may be used there; None: as the policy says.
-    inspected_only: whether what cannot be read is denied; None likewise.
+    inspected_only: whether what cannot be read is denied; None likewise. query: patterns of parameters; empty means any.
     """
 
     host: HostPattern | None
@@ -61,6 +61,7 @@ class Entry:
     reason: str = ""
     own_credentials: bool | None = None
     inspected_only: bool | None = None
+    query: tuple[str, ...] = ()
     ref: RuleRef = RuleRef("", 0, 0, "")
 
     @property

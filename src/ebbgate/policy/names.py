@@ -91,7 +91,7 @@ def _name(text: str) -> str:
     lowered = text.lower().removesuffix(".")
     if not lowered.isascii():
         try:
-            lowered = idna.encode(text.removesuffix("."), uts46=True, std3_rules=False).decode().lower()
+            lowered = idna.encode(text, uts46=True, std3_rules=False).decode().lower().removesuffix(".")
         except idna.IDNAError as problem:
             raise ValueError(f"not a valid international name: {problem}") from None
         if (literal := _ipv4(lowered)) is not None:

@@ -44,6 +44,7 @@ class Observation:
         Ignored at stages DNS and for literal hosts.
     method: HTTP method, upper case; None before stage REQUEST.
     path: the request target's path as sent, without query and fragment, always beginning with "/"; None before REQUEST.
+    query: what follows its "?", as sent; "" when nothing does.
     """
 
     stage: Stage
@@ -54,6 +55,7 @@ class Observation:
     address_known: bool = True
     method: str | None = None
     path: str | None = None
+    query: str | None = None
 
 
 class Action(StrEnum):
@@ -74,6 +76,7 @@ class Reason(StrEnum):
     PROTOCOL = "protocol"  # the host and port are allowed, for another protocol
     METHOD = "method"
     PATH = "path"
+    QUERY = "query"  # a parameter that no pattern means
     ADDRESS_MISMATCH = "address-mismatch"  # the address is not one of this name's
     HOST_MISMATCH = "host-mismatch"  # HTTP authority differs from the TLS server name
     SPECIAL_ADDRESS = "special-address"  # loopback, link-local, metadata, private: no rule says so

@@ -12,16 +12,18 @@ from ebbgate.policy.entries import Reader, entries
 from ebbgate.policy.model import PRESET, Entry
 from ebbgate.policy.yaml_source import Mapping, PolicyProblems, parse
 
-_KEYS = ("version", "name", "description", "allow")
+_KEYS = ("version", "name", "description", "source", "unverified", "allow")
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named list of entries."""
+    """A named list of entries. source: where its hosts are documented. verified: the real tool was run with nothing else."""
 
     name: str
     description: str
     entries: tuple[Entry, ...]
+    source: str
+    verified: bool
 
 
 @cache
@@ -53,6 +55,10 @@ def _read(name: str, text: str) -> Preset:
         if not one.reason:
             reader.fail(node, f"an entry without a reason: {one.ref.text}")
     description = reader.text(node.get("description"), "description") or ""
+    source = reader.text(node.get("source"), "source") or ""
+    if not source.startswith("https://"):
+        reader.fail(node, "a preset without a source")
+    verified = reader.text(node.get("unverified"), "unverified") != "true"
     if reader.problems:
         raise PolicyProblems(reader.problems)
-    return Preset(name, description, tuple(found))
+    return Preset(name, description, tuple(found), source, verified)

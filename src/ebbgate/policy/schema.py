@@ -68,6 +68,7 @@ def _entry() -> dict[str, Any]:
         "protocol": {"enum": ["tls", "http", "tcp"]},
         "methods": _one_or_more({"enum": list(METHODS)}),
         "paths": _one_or_more({"type": "string", "pattern": "^/"}),
+        "query": _one_or_more({"type": "string", "pattern": "^[^=?&#;][^?&#;]*$"}),
         "tls": {"enum": ["inspect", "passthrough"]},
         "credentials": {"enum": list(CREDENTIALS)},
         "uninspectable": {"enum": list(UNINSPECTABLE)},

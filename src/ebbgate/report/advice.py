@@ -7,7 +7,9 @@ from ebbgate.policy.observation import Reason
 from ebbgate.report.places import is_bindable, place_of
 from ebbgate.secrets.credentials import CANARY
 
-ALLOWABLE = frozenset({Reason.NO_RULE, Reason.PORT, Reason.PROTOCOL, Reason.METHOD, Reason.PATH, Reason.SPECIAL_ADDRESS})
+ALLOWABLE = frozenset(
+    {Reason.NO_RULE, Reason.PORT, Reason.PROTOCOL, Reason.METHOD, Reason.PATH, Reason.QUERY, Reason.SPECIAL_ADDRESS}
+)
 
 
 def advice(incident: Incident, names: str = "") -> list[str]:

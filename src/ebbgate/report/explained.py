@@ -19,6 +19,7 @@ _REASONS = {
     Reason.PROTOCOL: "another protocol only",
     Reason.METHOD: "other methods only",
     Reason.PATH: "other paths only",
+    Reason.QUERY: "other query parameters only",
     Reason.ADDRESS_MISMATCH: "the address is not one of this name's",
     Reason.SPECIAL_ADDRESS: "an internal address that no entry names",
     Reason.NOT_CARRIED: "never carried",

@@ -30,6 +30,7 @@ _REASONS = {
     Reason.PROTOCOL: "the host is allowed, for another protocol",
     Reason.METHOD: "the host is allowed, for other methods",
     Reason.PATH: "the host is allowed, for other paths",
+    Reason.QUERY: "the host is allowed, for other query parameters",
     Reason.ADDRESS_MISMATCH: "forged: the address is not one of this name's",
     Reason.HOST_MISMATCH: "forged: the Host header is not the TLS server name",
     Reason.SPECIAL_ADDRESS: "the name leads to an internal address",
