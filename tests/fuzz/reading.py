@@ -11,8 +11,17 @@ from ebbgate.secrets.kinds import kind_of, marks_of
 from ebbgate.secrets.secret import Secret, merged
 from tests.fuzz.draw import Draw
 
-PLACES = [Place(Carrier.HEADER, name) for name in ("authorization", "cookie", "x-key", "")] + [Place(Carrier.URL, "query"), Place(Carrier.BODY)]
-TYPES = ["", "application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=b", "multipart/form-data; boundary=\u20ac"]
+PLACES = [Place(Carrier.HEADER, name) for name in ("authorization", "cookie", "x-key", "")] + [
+    Place(Carrier.URL, "query"),
+    Place(Carrier.BODY),
+]
+TYPES = [
+    "",
+    "application/x-www-form-urlencoded",
+    "application/json",
+    "multipart/form-data; boundary=b",
+    "multipart/form-data; boundary=\u20ac",
+]
 NAMES = sorted(checks.CHECKS)
 KINDS = [one.id for one in credentials().kinds]
 

@@ -26,7 +26,14 @@ from tests.fuzz.scanning import SCANNER
 
 QUESTIONS_OF_ONE = 500  # that a resolver is asked before there is a new one: what it remembers is bounded, but grows until then
 JOB = "build"
-HEADS = ("", "version: 1\n", "version: 1\nallow:\n  - ", "version: 1\nallow:\n  - host: ", "version: 1\njobs:\n  build:\n    ", "version: 1\nsecrets:\n  ")
+HEADS = (
+    "",
+    "version: 1\n",
+    "version: 1\nallow:\n  - ",
+    "version: 1\nallow:\n  - host: ",
+    "version: 1\njobs:\n  build:\n    ",
+    "version: 1\nsecrets:\n  ",
+)
 
 
 def policies(data: bytes) -> None:

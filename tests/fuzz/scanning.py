@@ -20,11 +20,23 @@ from tests.secrets.encodings import BINARY, DISGUISED, TEXTUAL
 BODY = Place(Carrier.BODY)
 # Made anew in each process, the same each time, so that a crash can be had again.
 _VALUES = Random("values of the fuzzer")  # noqa: S311
-SECRETS = [Secret(f"S{n}", "".join(_VALUES.choices("abcdefghijkmnpqrstuvwxyzABCDEFGH23456789+/_-", k=k)).encode(), "--secret") for n, k in enumerate((12, 40, 70))]
+SECRETS = [
+    Secret(f"S{n}", "".join(_VALUES.choices("abcdefghijkmnpqrstuvwxyzABCDEFGH23456789+/_-", k=k)).encode(), "--secret")
+    for n, k in enumerate((12, 40, 70))
+]
 SCANNER = Scanner(SECRETS, salt=b"salt")
 WRITTEN = [bytes, *TEXTUAL.values(), *DISGUISED.values()]
 PACKED = [bytes, *BINARY.values()]
-ANNOUNCED = [("", bytes), ("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstandard.compress), ("gzip, br", lambda v: brotli.compress(gzip.compress(v))), ("gzip", bytes), ("br", bytes)]
+ANNOUNCED = [
+    ("", bytes),
+    ("gzip", gzip.compress),
+    ("deflate", zlib.compress),
+    ("br", brotli.compress),
+    ("zstd", zstandard.compress),
+    ("gzip, br", lambda v: brotli.compress(gzip.compress(v))),
+    ("gzip", bytes),
+    ("br", bytes),
+]
 # So that a few kilobytes are many windows. What is written of a secret of ours is shorter than the overlap.
 WINDOW, OVERLAP = 4096, 2048
 
@@ -45,7 +57,10 @@ def streams(data: bytes) -> None:
     draw = Draw(data)
     interactive, seed, longest = draw.number(4) == 0, draw.number(1 << 16), 1 << draw.number(10)
     sent, coding = body(draw)
-    outcomes = [_outcome(chunks, coding, interactive=interactive) for chunks in ([sent], pieces(sent, seed, longest), pieces(sent, seed, 3))]
+    outcomes = [
+        _outcome(chunks, coding, interactive=interactive)
+        for chunks in ([sent], pieces(sent, seed, longest), pieces(sent, seed, 3))
+    ]
     assert outcomes[0] == outcomes[1] == outcomes[2], outcomes
 
 

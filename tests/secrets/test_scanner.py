@@ -135,3 +135,15 @@ def test_a_secret_does_not_print_itself() -> None:
     for leak in (pickle.dumps, copy.deepcopy, json.dumps):
         with pytest.raises(TypeError):
             leak(one)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 1 << 16])
+def test_the_name_of_an_archives_member_may_be_compressed_itself(cut: int) -> None:
+    """Header fields can have any length; what begins in them was passed over with the header."""
+    value = secrets.token_hex(20)
+    stream = Scanner([Secret("TOKEN", value.encode(), "test")], salt=b"").stream(Place(Carrier.BODY))
+    machine = zlib.compressobj(9, zlib.DEFLATED, -15)
+    member, name = machine.compress(b"some text " * 100) + machine.flush(), gzip.compress(value.encode())
+    data = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(member), 1000, len(name), 0) + name + member
+    releases = [stream.feed(data[at : at + cut]) for at in range(0, len(data), cut)] + [stream.finish()]
+    assert [one.encodings for release in releases for one in release.findings] == [("gzip",)]

@@ -48,8 +48,8 @@ class WebSockets:
         pieces = flow.metadata[_STREAM].feed(content)
         draft.add_findings(self._context.judge((*whole.findings, *pieces.findings), draft.host, tls=False))
         self._context.look_for_pieces(content, Place(Carrier.WEBSOCKET), draft)
-        if whole.uninspected:
-            draft.note_uninspected(whole.uninspected)
+        if reason := whole.uninspected or pieces.uninspected:
+            draft.note_uninspected(reason)
         if pieces.findings:
             flow.metadata[_STREAM].permit()
         if self._context.enforce and draft.refused:

@@ -178,12 +178,14 @@ class Reader:
 class _Within:
     """Finds what is compressed in a sequence of bytes, and has it read. One at a time; the next is looked for at its end."""
 
-    def __init__(self, common: Common, encodings: tuple[str, ...], origin: int) -> None:
+    def __init__(self, common: Common, encodings: tuple[str, ...], origin: int, depth: int = 0) -> None:
+        """:param depth: header fields of archive members that this is read from, within each other."""
         self._common, self._encodings, self._origin = common, encodings, origin
+        self._depth = depth
         self._waiting = b""  # what may begin something, once more of it is here
         self._total = 0
         self._inner: Inner | None = None
-        self._guesses = True  # whether this is the beginning, where brotli and raw deflate can be told
+        self._guesses = not depth  # whether this is the beginning, where brotli and raw deflate can be told
 
     @property
     def clear(self) -> int:
@@ -241,10 +243,23 @@ class _Within:
             coding, after, why = found
             if why:
                 self._common.note(why)
+            if after > begin:
+                self._look_into_fields(data[begin + 1 : after], start + begin)
             if coding and self._open(data, after, coding, kind, start + begin):
                 return after
         self._waiting = data[max(at, len(data) - LONGEST_MAGIC + 1) :]
         return len(data)
+
+    def _look_into_fields(self, data: bytes, origin: int) -> None:
+        """An archive member's header has fields of any length, of which programs read little."""
+        if next(beginnings(data), None) is None:
+            return
+        if self._depth >= MAX_NESTED:
+            self._common.note(decode.TOO_DEEP)
+            return
+        fields = _Within(self._common, self._encodings, self._origin if self._encodings else origin, self._depth + 1)
+        fields.feed(data)
+        fields.finish()
 
     def _open(self, data: bytes, after: int, coding: str, kind: str, origin: int) -> bool:
         """Whether something of that coding seems to begin there: two bytes meet by chance, some dozen that make sense do not."""

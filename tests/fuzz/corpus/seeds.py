@@ -20,7 +20,9 @@ def bodies() -> list[bytes]:
     written, packed = 1 + len(TEXTUAL) + len(DISGUISED), 1 + len(BINARY)
     choices = [(number, 0) for number in range(written)] + [(0, number) for number in range(packed)]
     choices += [(7 * number % written, number) for number in range(packed)]
-    return [bytes([1, 0, 9, 6, at % 3, write, pack, at % 8, 1, 0, 40, 0, 20]) + FILLING for at, (write, pack) in enumerate(choices)]
+    return [
+        bytes([1, 0, 9, 6, at % 3, write, pack, at % 8, 1, 0, 40, 0, 20]) + FILLING for at, (write, pack) in enumerate(choices)
+    ]
 
 
 def texts() -> list[bytes]:
@@ -31,7 +33,9 @@ def texts() -> list[bytes]:
 
 def documents() -> list[bytes]:
     """Credential files, responses, requests."""
-    key = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ0123456789\n-----END PRIVATE KEY-----"
+    key = (
+        b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nBKcwggSjAgEAAoIBAQ0123456789\n-----END PRIVATE KEY-----"
+    )
     written = [
         b'{"auths": {"registry.example.com": {"auth": "dXNlcjpwYXNzdzByZC0xMjM0NQ=="}}, "token": "Zx9Yq8Wv7Ut6Sr5Qp4On"}',
         b'{"Credentials": {"SecretAccessKey": "Zx9Yq8Wv7Ut6Sr5Qp4OnMl3K", "SessionToken": "AbC123dEf456GhI789"}, "k": "\\ud800"}',
@@ -62,7 +66,9 @@ def policies() -> list[bytes]:
         "{cidr: 10.0.0.0/8, protocol: udp, ports: [1-9]}", "&a [*a]", "!!python/object:x", "\u0661.example.com", "bücher.example",
     ]  # fmt: skip
     made = [b"\x02\x01" + one.encode() for one in entries] + [b"\0\0" + one.encode() for one in (*entries, *preset_names())]
-    sections = [f"{key}: {value}" for key in JOB_KEYS for value in ("true", "own", "deny", "[a, b]", "{A: {to: [a.com], in: [body]}}")]
+    sections = [
+        f"{key}: {value}" for key in JOB_KEYS for value in ("true", "own", "deny", "[a, b]", "{A: {to: [a.com], in: [body]}}")
+    ]
     return [*made, *(b"\x01\x01" + one.encode() for one in sections), *(b"\x04\x01" + one.encode() for one in sections)]
 
 
@@ -80,6 +86,13 @@ def hosts() -> list[bytes]:
 
 def questions() -> list[bytes]:
     """Each kind of question."""
-    names = ("example.com", "a.b.c.localhost", "Zx9Yq8Wv7Ut6Sr5Qp4On.example.com", ".", "x\\000y.example", "1.0.0.127.in-addr.arpa")
+    names = (
+        "example.com",
+        "a.b.c.localhost",
+        "Zx9Yq8Wv7Ut6Sr5Qp4On.example.com",
+        ".",
+        "x\\000y.example",
+        "1.0.0.127.in-addr.arpa",
+    )
     kinds = ("A", "AAAA", "TXT", "HTTPS", "ANY", "PTR", "MX", "SOA")
     return [dns.message.make_query(name, kind, use_edns=len(kind) % 2).to_wire() for name in names for kind in kinds]
