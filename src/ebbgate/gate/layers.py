@@ -9,7 +9,7 @@ import h11
 import wsproto.events
 from h11._readers import ChunkedReader
 from mitmproxy import flow, http
-from mitmproxy.net.http import status_codes
+from mitmproxy.net.http import http1, status_codes
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer, HttpLayer, TCPLayer
@@ -43,10 +43,18 @@ _ReadFrames = Callable[[], Iterator[wsproto.events.Event]]
 class GuardedHttp1(Http1Server):
     """HTTP/1 from the client, with a bound for heads, and with trailers where mitmproxy has an exception."""
 
+    def __init__(self, context: Context, head_too_long: Callable[[bytes], None]) -> None:
+        super().__init__(context)
+        self._head_too_long = head_too_long
+
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         yield from super().read_headers(event)
         if self.state == self.read_headers and len(self.buf) > MAX_HEAD:
             self.state = self.done
+            self._head_too_long(bytes(self.buf))
+            answer = refusal(431, "ebbgate: the request's head is longer than the guard reads\n")
+            answer.headers["connection"] = "close"
+            yield commands.SendData(self.conn, http1.assemble_response(answer))
             yield commands.CloseConnection(self.conn)
 
     def read_body(self, event: events.Event) -> layer.CommandGenerator[None]:
@@ -171,10 +179,10 @@ class GuardedStream(HttpStream):
 class GuardedHttp(HttpLayer):
     """mitmproxy's HTTP layer with our streams and our reading of HTTP/1."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, head_too_long: Callable[[bytes], None]) -> None:
         super().__init__(context, HTTPMode.transparent)
         if context.client.alpn != b"h2":
-            self.connections[context.client] = GuardedHttp1(context.fork())
+            self.connections[context.client] = GuardedHttp1(context.fork(), head_too_long)
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         self.streams[stream_id] = GuardedStream(self.context.fork(), stream_id)
@@ -208,9 +216,12 @@ class Sink(layer.Layer):
         yield commands.CloseConnection(self.context.client)
 
 
-def http_layer(context: Context) -> layer.Layer:
-    """HTTP inside what came so far; the version follows the negotiated or announced protocol."""
-    return GuardedHttp(context)
+def http_layer(context: Context, head_too_long: Callable[[bytes], None]) -> layer.Layer:
+    """HTTP inside what came so far; the version follows the negotiated or announced protocol.
+
+    head_too_long: told the beginning of a head over the bound, which is refused.
+    """
+    return GuardedHttp(context, head_too_long)
 
 
 def tls_layer(context: Context) -> layer.Layer:

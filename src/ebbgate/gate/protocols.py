@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.layer import Layer, NextLayer
 from mitmproxy.tls import ClientHello
 
 from ebbgate.gate import judging, layers
@@ -54,9 +54,9 @@ class Protocols:
             await self._tls(nextlayer, connection, hello.sni)
         elif data.startswith(_H2_PREFACE):
             nextlayer.context.client.alpn = b"h2"
-            nextlayer.layer = layers.http_layer(nextlayer.context)
+            nextlayer.layer = self._http(nextlayer, connection)
         elif _HTTP_START.match(data):
-            nextlayer.layer = layers.http_layer(nextlayer.context)
+            nextlayer.layer = self._http(nextlayer, connection)
         elif hello is False and not _MAYBE_HTTP.match(data) and not _H2_PREFACE.startswith(data):
             self._refuse_opaque(nextlayer, connection)
 
@@ -80,7 +80,7 @@ class Protocols:
 
     def _inside_tls(self, nextlayer: NextLayer, connection: GateConnection, data: bytes) -> None:
         if nextlayer.context.client.alpn == b"h2" or _HTTP_START.match(data):
-            nextlayer.layer = layers.http_layer(nextlayer.context)
+            nextlayer.layer = self._http(nextlayer, connection)
         elif data and not _MAYBE_HTTP.match(data):
             decision = Decision(Action.DENY, Reason.PROTOCOL)
             nextlayer.layer = self._sink(nextlayer, connection, Protocol.TLS, connection.server_name or "", decision)
@@ -106,10 +106,8 @@ class Protocols:
     def _sink(
         self, nextlayer: NextLayer, connection: GateConnection, protocol: Protocol, host: str, decision: Decision
     ) -> layers.Sink:
-        connection.judged = True
+        draft = self._refused(connection, protocol, host, decision)
         address, port = connection.chosen
-        draft = Draft(connection.client_id, protocol, address, port)
-        draft.host, draft.decision, draft.enforced, draft.blocked = host, decision, self._context.enforce, True
         observation = Observation(Stage.CONNECT, Protocol.TCP, host or None, port, address)
         draft.suggestion = judging.suggestion(observation, decision)
 
@@ -117,6 +115,23 @@ class Protocols:
             self._sunk(draft, connection, data, truncated=truncated)
 
         return layers.Sink(nextlayer.context, told)
+
+    def _http(self, nextlayer: NextLayer, connection: GateConnection) -> Layer:
+        def head_too_long(data: bytes) -> None:
+            protocol = Protocol.TLS if nextlayer.context.client.tls_established else Protocol.HTTP
+            host = connection.server_name or connection.chosen[0]
+            draft = self._refused(connection, protocol, host, Decision(Action.DENY, Reason.UNINSPECTABLE))
+            draft.error = "the request's head is longer than the guard reads"
+            self._sunk(draft, connection, data, truncated=True)
+
+        return layers.http_layer(nextlayer.context, head_too_long)
+
+    def _refused(self, connection: GateConnection, protocol: Protocol, host: str, decision: Decision) -> Draft:
+        connection.judged = True
+        address, port = connection.chosen
+        draft = Draft(connection.client_id, protocol, address, port)
+        draft.host, draft.decision, draft.enforced, draft.blocked = host, decision, self._context.enforce, True
+        return draft
 
     def _sunk(self, draft: Draft, connection: GateConnection, data: bytes, *, truncated: bool) -> None:
         """What the workload would have sent: look for secrets in it, so that the incident can name them."""

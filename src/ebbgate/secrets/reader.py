@@ -28,7 +28,8 @@ OVERLAP = 1 << 15  # bytes before a window that are decoded with it again; an en
 MAX_TEXT = 1 << 20  # bytes of text that are decoded of one stream, at 5 MB/s: as many as of a body that is held as a whole
 MAX_DISGUISED = 4 << 20  # bytes of one stream in which rare forms, XOR keys and separators are looked for, at 100 MB/s
 MAX_NESTED = 5  # compressed streams within each other
-MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one stream
+MAX_TRIES = 1 << 16  # beginnings of compressed streams that are tried in one stream, and that may be saved up
+BYTES_A_TRY = 1 << 12  # of a stream, that allow for one more; in bytes without meaning 16 kB seem to begin one
 PROBE = 512  # bytes that are tried to see whether something is compressed as it seems
 MAX_PROBED = 64 << 20  # bytes that they may make
 MIN_GUESSED_INPUT = 48  # bytes from which brotli and raw deflate can be told
@@ -45,7 +46,7 @@ class Common:
         self.scanner, self.place, self.interactive = scanner, place, interactive
         self.text_left = MAX_TEXT
         self.disguised_left = MAX_DISGUISED
-        self.tries_left = MAX_TRIES
+        self.tries_left: float = MAX_TRIES
         self.expansion_left = MAX_EXPANSION
         self.findings: list[Finding] = []
         self.uninspected = ""
@@ -64,7 +65,8 @@ class Common:
             self.note("decode budget")
 
     def allow_for(self, size: int) -> None:
-        """Bytes of the stream came: so much more may be expanded."""
+        """Bytes of the stream came: so much more may be expanded and tried."""
+        self.tries_left = min(MAX_TRIES, self.tries_left + size / BYTES_A_TRY)
         self.expansion_left = min(MAX_EXPANSION, self.expansion_left + EXPANSION * size)
 
     def pay_for_expansion(self, size: int) -> bool:
