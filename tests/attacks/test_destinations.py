@@ -231,3 +231,13 @@ def test_a_query_and_another_repository_are_judged_inside_an_allowed_host(world:
     assert outcome.code == 90, outcome.stderr
     assert outcome.stdout.split() == ["200", "403", "403"]
     assert [request.path for one in world.at(API, "2001:db8::10") for request in one.requests] == ["/repos/octo/demo/x?page=2"]
+
+
+def test_an_entry_for_one_program_is_for_no_other(world: World) -> None:
+    policy = world.directory / "only.yml"
+    policy.write_text("version: 1\nallow:\n  - { host: api.example.com, only: { executables: ['/**/curl'] } }\n")
+    script = "curl -sS https://api.example.com/curl; cp $(command -v curl) ./other; ./other -sS https://api.example.com/other"
+    outcome = world.guard.run(["--policy", str(policy)], ["sh", "-c", f"cd $(mktemp -d); {script}"])
+    assert outcome.code == 90, outcome.stderr
+    assert [request.path for one in world.at(API, "2001:db8::10") for request in one.requests] == ["/curl"]
+    assert "other steps, programs or actions" in outcome.stderr

@@ -7,7 +7,7 @@ from random import Random
 
 MOST_CHANGES = 6
 SPECIAL = (
-    b"\0", b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"%", b"%u", b"\\u", b"\\U", b"&#x", b"=", b"\"", b"'", b"[", b"{", b"\n",
+    b"\0", b"\xff", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"%", b"%u", b"\\u", b"\\U", b"&#x", b"=", b'"', b"'", b"[", b"{", b"\n",
     b"\r\n", b":", b"://", b"@", b"78\x9c", b"\x78\x9c", b"\x1f\x8b\x08", b"PK\x03\x04", b"BZh", b"\x28\xb5\x2f\xfd", b"-----BEGIN ",
     b"0x", b"\x00" * 9, b"A" * 40, b"9" * 30, b"\xc2\xb2", b"\xd9\xa3", b"\xe2\x80\x8b" * 9, b"[::", b"*.", b"xn--",
 )  # fmt: skip

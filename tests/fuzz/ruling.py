@@ -18,9 +18,9 @@ from ebbgate.gate.resolver import UDP_ANSWER, Resolver, _wire
 from ebbgate.host import channel
 from ebbgate.policy import names, paths
 from ebbgate.policy.addresses import may_dial, special_range
+from ebbgate.policy.decide import decide
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.observation import Observation, Protocol, Stage
-from ebbgate.policy.decide import decide
 from tests.fuzz.draw import Draw
 from tests.fuzz.scanning import SCANNER
 

@@ -143,3 +143,11 @@ def test_policies_with_jobs_apply_the_jobs_additions(machine: Machine) -> None:
     with Job(machine, policy=policy, job="build") as job:
         for host, works in (("api.example.com", True), ("mirror.example.com", True), ("files.example.net", False)):
             assert ("got GET" in job.step(["curl", "-sS", f"https://{host}/"]).stdout) is works
+
+
+def test_an_entry_for_one_step_is_for_no_other(machine: Machine) -> None:
+    policy = "version: 1\nallow:\n  - { host: api.example.com, only: { steps: [publish] } }\n"
+    with Job(machine, policy=policy, mode="enforce") as job:
+        assert "got GET /x" in job.step(["curl", "-sS", "https://api.example.com/x"], name="publish").stdout
+        assert "got GET /y" not in job.step(["curl", "-sS", "https://api.example.com/y"], name="test").stdout
+        assert job.verdict().code == 90

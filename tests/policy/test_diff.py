@@ -39,6 +39,8 @@ CHANGES: dict[str, tuple[str, str, list[str], list[str]]] = {
     "a parameter": ("allow: [{host: a.com, query: [page]}]", "allow: [{host: a.com, query: [page, q=*]}]", ["tls://a.com:443 ?page&q=*"], []),
     "any query": ("allow: [{host: a.com, query: [page]}]", "allow: [a.com]", ["tls://a.com:443"], []),
     "a parameter less": ("allow: [{host: a.com, query: [page, q=*]}]", "allow: [{host: a.com, query: [page]}]", [], ["tls://a.com:443 ?page&q=*"]),
+    "for everybody": ("allow: [{host: a.com, only: {steps: [x]}}]", "allow: [a.com]", ["tls://a.com:443"], []),
+    "another step": ("allow: [{host: a.com, only: {steps: [x]}}]", "allow: [{host: a.com, only: {steps: [x, y]}}]", ["tls://a.com:443 only steps x,y"], ["tls://a.com:443 only steps x"]),
     "a port": ("allow: [a.com]", "allow: [{host: a.com, port: [443, 8443]}]", ["tls://a.com:8443"], []),
     "a protocol": ("allow: [a.com]", "allow: [a.com, 'tcp://a.com:443']", ["tcp://a.com:443"], []),
     "a preset": ("mode: enforce", "use: [rust]", ["tls://index.crates.io:443 GET", "tls://static.crates.io:443 GET", "tls://crates.io:443 GET /api/v1/crates/**", "tls://static.rust-lang.org:443 GET"], []),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,9 @@ def explain(
     ],
     job: Annotated[str | None, typer.Option(help="Job of the policy file whose additions apply.", metavar="NAME")] = None,
     secret: Annotated[str | None, typer.Option(help="A secret by its name: may it be in this request?", metavar="NAME")] = None,
+    step: Annotated[str, typer.Option(help="As if this step asked, by its id.", metavar="ID", show_default=False)] = "",
+    exe: Annotated[str, typer.Option(help="As if this program asked, by its path.", metavar="PATH", show_default=False)] = "",
+    action: Annotated[str, typer.Option(help="As if this action asked.", metavar="OWNER/REPO[@REF]", show_default=False)] = "",
     repository: Annotated[
         str | None, typer.Option(help="{owner} and {repo} in paths, instead of GITHUB_REPOSITORY.", metavar="OWNER/NAME")
     ] = None,
@@ -43,6 +47,7 @@ def explain(
     if len(request) > 2:
         raise PolicyError("more than a method and a URL", "", "ebbgate explain FILE [METHOD] URL")
     seen = observation_of(request[0] if len(request) == 2 else "GET", request[-1])
+    seen = replace(seen, step=step, executable=exe, action=action)
     policy = load_policy([file], job=job, context=context_of({**os.environ, **given(repository, ref)}))
     told = explained(policy, seen, secret)
     print(to_text(told, policy.mode, secret or ""), end="")

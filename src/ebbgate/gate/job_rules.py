@@ -8,19 +8,18 @@ only to the hosts that the service is known to need.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
 
 from ebbgate.events.types import Origin, Party
 from ebbgate.gate.connections import PASSED_BY_RULE, GateConnection, Passthrough
+from ebbgate.gate.judging import origin_of
 from ebbgate.policy.decide import decide
 from ebbgate.policy.model import Policy
 from ebbgate.policy.observation import Decision, Observation, Protocol, Stage
 
 CONTAINER = "TLS of a container, which does not know the guard's authority"
 RUNNER = "TLS of the CI runner itself"
-_ORIGIN_TIMEOUT = 5.0  # seconds; without an answer a connection is nobody's, and is read
 
 
 class JobRules:
@@ -40,7 +39,7 @@ class JobRules:
         """Whether a TLS connection goes on unread, after ``decision`` about its server name; None: it is ours to read."""
         if decision.allowed and decision.passthrough:
             return Passthrough(decision, PASSED_BY_RULE)
-        origin = await _known(connection)
+        origin = await origin_of(connection)
         if origin.party == Party.RUNNER and connection.has_server_name:
             address, port = connection.chosen
             own = decide(self._runner, Observation(Stage.NAME, Protocol.TLS, connection.server_name, port, address))
@@ -48,13 +47,6 @@ class JobRules:
                 return Passthrough(own, RUNNER)
         unaware = not (self._inspect or decision.inspected_only) and is_container(origin, connection)
         return Passthrough(decision, CONTAINER) if unaware and (decision.allowed or not self._enforce) else None
-
-
-async def _known(connection: GateConnection) -> Origin:
-    try:
-        return await asyncio.wait_for(asyncio.shield(connection.origin), _ORIGIN_TIMEOUT)
-    except TimeoutError:
-        return Origin()
 
 
 def is_container(origin: Origin, connection: GateConnection) -> bool:

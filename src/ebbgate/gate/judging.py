@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+from ebbgate.events.types import Origin
 from ebbgate.gate.connections import GateConnection, Grant
 from ebbgate.gate.directory import Directory
 from ebbgate.gate.target import Target, candidates, is_named
@@ -11,6 +15,7 @@ from ebbgate.policy.learn import allow_option
 from ebbgate.policy.model import Policy
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
 
+ORIGIN_TIMEOUT = 5.0  # seconds; without an answer a connection is nobody's
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 
@@ -59,6 +64,8 @@ async def judge_request(
     observation = Observation(
         Stage.REQUEST, protocol, target.host, target.port, address, True, method.upper(), target.path, target.query
     )
+    if any(entry.only is not None for entry in policy.allow_index.candidates(target.host)):
+        observation = with_evidence(observation, await origin_of(connection))
     decision = decide(policy, observation)
     if not decision.allowed:
         return observation, decision
@@ -69,6 +76,22 @@ async def judge_request(
     if await only_special(directory, target.host, decision):
         return observation, _denied(decision, Reason.SPECIAL_ADDRESS)
     return observation, decision
+
+
+async def origin_of(connection: GateConnection) -> Origin:
+    """Who opened a connection; nobody when that is not known in time."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(connection.origin), ORIGIN_TIMEOUT)
+    except TimeoutError:
+        return Origin()
+
+
+def with_evidence(observation: Observation, origin: Origin) -> Observation:
+    """What is known of who asks. A process that is but a guess is no evidence."""
+    process, step = origin.process, origin.step
+    executable = process.exe if process is not None and process.certain else ""
+    known = step if step is not None and process is not None and process.certain else None
+    return replace(observation, executable=executable, step=known.name if known else "", action=known.action if known else "")
 
 
 def _denied(decision: Decision, reason: Reason) -> Decision:

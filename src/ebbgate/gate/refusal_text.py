@@ -8,6 +8,7 @@ from ebbgate.policy.observation import Reason
 _REASONS = {
     Reason.METHOD: "its method is not allowed for this host",
     Reason.PATH: "its path is not allowed for this host",
+    Reason.ONLY: "it is allowed to others",
     Reason.QUERY: "its query is not allowed for this host",
     Reason.ADDRESS_MISMATCH: "it was sent to an address that does not belong to the name",
     Reason.HOST_MISMATCH: "its Host differs from the TLS server name",

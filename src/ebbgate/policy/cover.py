@@ -18,6 +18,7 @@ def covers(one: Entry, other: Entry) -> bool:
     return (
         one.protocol is other.protocol
         and set(other.ports) <= set(one.ports)
+        and one.only in (None, other.only)
         and _covers_destination(one, other)
         and (one.passthrough or _covers_request(one, other))
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ebbgate.policy.model import Entry, Policy
+from ebbgate.policy.model import Entry, Only, Policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, RuleRef, Stage
 from ebbgate.policy.paths import normal_matches, normal_path
@@ -18,7 +18,15 @@ _NEVER_CARRIED = (Protocol.UDP, Protocol.ICMP, Protocol.OTHER)
 _QUIC_PORT = 443
 _LOCAL_SUFFIXES = ("localhost", "local", "internal", "lan", "home.arpa", "in-addr.arpa", "ip6.arpa", "invalid")
 # How near a denial came to being allowed: the nearest one explains.
-_NEARNESS = {Reason.PORT: 1, Reason.PROTOCOL: 2, Reason.METHOD: 3, Reason.PATH: 4, Reason.QUERY: 5, Reason.ADDRESS_MISMATCH: 6}
+_NEARNESS = {
+    Reason.PORT: 1,
+    Reason.PROTOCOL: 2,
+    Reason.METHOD: 3,
+    Reason.PATH: 4,
+    Reason.QUERY: 5,
+    Reason.ONLY: 6,
+    Reason.ADDRESS_MISMATCH: 7,
+}
 
 
 def decide(policy: Policy, observation: Observation) -> Decision:
@@ -49,7 +57,7 @@ def _decide(policy: Policy, seen: Observation) -> Decision:
                 entry.passthrough,
                 _ranges(entry, seen.host),
                 own_credentials=own,
-                inspected_only=only and not entry.passthrough,
+                inspected_only=(only or _waits_for_request(entry, seen)) and not entry.passthrough,
             )
         if nearest is None or _NEARNESS[why_not] > _NEARNESS[nearest[0]]:
             nearest = (why_not, entry.ref)
@@ -94,9 +102,25 @@ def _why_not(entry: Entry, seen: Observation, path: str | None) -> Reason | None
             return Reason.PATH
         if entry.query and not (seen.query is not None and query_matches(seen.query, entry.query)):
             return Reason.QUERY
+        if entry.only is not None and not _is_meant(entry.only, seen):
+            return Reason.ONLY
     if not seen.address_known and not is_literal(seen.host or ""):
         return Reason.ADDRESS_MISMATCH
     return None
+
+
+def _is_meant(only: Only, seen: Observation) -> bool:
+    if only.steps and seen.step not in only.steps:
+        return False
+    if only.executables and not (seen.executable and normal_matches(seen.executable, only.executables)):
+        return False
+    action = seen.action.lower()
+    return not only.actions or (bool(action) and (action in only.actions or action.partition("@")[0] in only.actions))
+
+
+def _waits_for_request(entry: Entry, seen: Observation) -> bool:
+    """Who may use an entry is judged with the request, so what is never read as one must not go on by its name."""
+    return entry.only is not None and seen.stage is not Stage.REQUEST
 
 
 def _method_allowed(methods: tuple[str, ...], method: str | None) -> bool:

@@ -133,6 +133,7 @@ def _covers_range(one: Entry, atom: Entry) -> bool:
         return False
     return (
         one.protocol is atom.protocol
+        and one.only in (None, atom.only)
         and set(atom.ports) <= set(one.ports)
         and covers_methods(one.methods, atom.methods)
         and covers_paths(one.paths, atom.paths)

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ebbgate.policy.model import METHODS, Entry, HostPattern
+from ebbgate.policy.model import METHODS, Entry, HostPattern, Only
 from ebbgate.policy.names import canonical_host
 from ebbgate.policy.observation import Protocol, RuleRef
 from ebbgate.policy.placeholders import PLACEHOLDERS, unknown_in
@@ -22,11 +22,13 @@ ENTRY_KEYS = {
     "methods": "empty: all",
     "paths": "empty: all; `*` within one segment, `**` across them; `{owner}`, `{repo}`, `{ref}`: this run's",
     "query": "parameters, `name` or `name=pattern`; no other may be there. Empty: any",
+    "only": "`{steps: [...], executables: [...], actions: [...]}`: who may use it, by evidence",
     "tls": "`passthrough`: not decrypted, and not read",
     "credentials": "`own` or `any`, for this entry",
     "uninspectable": "`deny` or `allow`, for this entry: what the guard cannot read",
     "reason": "for whoever reads it",
 }
+ONLY_KEYS = ("steps", "executables", "actions")
 CREDENTIALS = ("own", "any")
 UNINSPECTABLE = ("deny", "allow")
 DEFAULT_PORTS = {Protocol.TLS: 443, Protocol.HTTP: 80}
@@ -103,10 +105,6 @@ def _entry(reader: Reader, node: Node, *, deny: bool) -> Entry | None:
         reader.fail(node, "an entry must be a host or a mapping", "write: - example.com")
         return None
     known = len(reader.problems)
-    for key, fix in (("only", "restrict jobs with the jobs: section for now"),):
-        if node.get(key) is not None:
-            reader.fail(next(name for name, _v in node.items if name.text == key), f"{key!r} is not supported yet", fix)
-            node = Mapping(tuple(item for item in node.items if item[0].text != key), node.line, node.column)
     reader.unknown_keys(node, ENTRY_KEYS, "an entry")
     made = _long(reader, node, deny=deny)
     return made if len(reader.problems) == known else None
@@ -216,6 +214,7 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     ports = _ports(reader, node, protocol, deny=deny)
     methods = _methods(reader, node, protocol, passthrough=passthrough)
     paths = _globs(reader, node, protocol, passthrough=passthrough)
+    who = _only(reader, node, protocol, unread=passthrough or deny)
     query = _query(reader, node, protocol, passthrough=passthrough)
     own = either(reader, node, "credentials", CREDENTIALS)
     if own is not None and (deny or passthrough or protocol is Protocol.TCP):
@@ -223,7 +222,7 @@ def _long(reader: Reader, node: Mapping, *, deny: bool) -> Entry | None:
     only = either(reader, node, "uninspectable", UNINSPECTABLE)
     if only and (deny or passthrough):
         reader.fail(node, "nothing is inspected here", "uninspectable needs an allow entry without passthrough")
-    entry = Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only, query)
+    entry = Entry(pattern, cidrs, ports, protocol, methods, paths, passthrough, reason, own, only, query, who)
     return _with_ref(reader, node, entry)
 
 
@@ -323,6 +322,25 @@ def _globs(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bo
     return tuple(found)
 
 
+def _only(reader: Reader, node: Mapping, protocol: Protocol, *, unread: bool) -> Only | None:
+    given = node.get("only")
+    if given is None:
+        return None
+    if protocol is Protocol.TCP or unread:
+        reader.fail(given, "only cannot be judged here", "it needs an allow entry for tls or http, without passthrough")
+        return None
+    if not isinstance(given, Mapping) or not given.items:
+        reader.fail(given, "only must be a mapping", "write: only: {steps: [publish]}")
+        return None
+    reader.unknown_keys(given, ONLY_KEYS, "only")
+    texts = {key: reader.texts(given.get(key), key) for key in ONLY_KEYS}
+    for item in texts["executables"]:
+        if not item.text.startswith("/"):
+            reader.fail(item, f"an executable is named by its path: {item.text[:40]}", "write /usr/bin/NAME, or /**/NAME")
+    steps, executables, actions = (tuple(item.text for item in texts[key]) for key in ONLY_KEYS)
+    return Only(steps, executables, tuple(one.lower() for one in actions))
+
+
 def _query(reader: Reader, node: Mapping, protocol: Protocol, *, passthrough: bool) -> tuple[str, ...]:
     given = node.get("query")
     if given is None:
@@ -354,6 +372,8 @@ def describe(entry: Entry) -> str:
         parts.append(" ".join(entry.paths))
     if entry.query:
         parts.append(f"?{'&'.join(entry.query)}")
+    if entry.only is not None:
+        parts.append(f"only {entry.only}")
     if entry.passthrough:
         parts.append("passthrough")
     if entry.own_credentials is not None:

@@ -42,6 +42,23 @@ class HostPattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Only:
+    """Who may use an entry, by the evidence of who opened the connection: each list that is not empty must have it.
+
+    steps: their ids, or the runner's names for them. executables: globs of the program's path. actions: "owner/repo", or with
+    "@ref" that very one.
+    """
+
+    steps: tuple[str, ...] = ()
+    executables: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        named = (("steps", self.steps), ("executables", self.executables), ("actions", self.actions))
+        return " ".join(f"{name} {','.join(texts)}" for name, texts in named if texts)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One allow or deny entry.
 
@@ -49,6 +66,7 @@ class Entry:
     the literal addresses meant. ports: empty means every port (deny entries only). methods: empty means all.
     paths: empty means all. own_credentials: whether only the job's own may be used there; None: as the policy says.
     inspected_only: whether what cannot be read is denied; None likewise. query: patterns of parameters; empty means any.
+    only: who may use it; None: everybody.
     """
 
     host: HostPattern | None
@@ -62,6 +80,7 @@ class Entry:
     own_credentials: bool | None = None
     inspected_only: bool | None = None
     query: tuple[str, ...] = ()
+    only: Only | None = None
     ref: RuleRef = RuleRef("", 0, 0, "")
 
     @property

@@ -45,6 +45,7 @@ class Observation:
     method: HTTP method, upper case; None before stage REQUEST.
     path: the request target's path as sent, without query and fragment, always beginning with "/"; None before REQUEST.
     query: what follows its "?", as sent; "" when nothing does.
+    step, executable, action: who opened the connection, by evidence; "" when unknown, and then no ``only`` is met.
     """
 
     stage: Stage
@@ -56,6 +57,9 @@ class Observation:
     method: str | None = None
     path: str | None = None
     query: str | None = None
+    step: str = ""
+    executable: str = ""
+    action: str = ""
 
 
 class Action(StrEnum):
@@ -77,6 +81,7 @@ class Reason(StrEnum):
     METHOD = "method"
     PATH = "path"
     QUERY = "query"  # a parameter that no pattern means
+    ONLY = "only"  # allowed to others
     ADDRESS_MISMATCH = "address-mismatch"  # the address is not one of this name's
     HOST_MISMATCH = "host-mismatch"  # HTTP authority differs from the TLS server name
     SPECIAL_ADDRESS = "special-address"  # loopback, link-local, metadata, private: no rule says so

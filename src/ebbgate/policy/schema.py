@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any  # JSON documents
 
-from ebbgate.policy.entries import CREDENTIALS, ENTRY_KEYS, UNINSPECTABLE
+from ebbgate.policy.entries import CREDENTIALS, ENTRY_KEYS, ONLY_KEYS, UNINSPECTABLE
 from ebbgate.policy.load import JOB_KEYS, KEYS, MODES, PLACES
 from ebbgate.policy.model import METHODS
 from ebbgate.policy.presets import preset_names
@@ -69,6 +69,12 @@ def _entry() -> dict[str, Any]:
         "methods": _one_or_more({"enum": list(METHODS)}),
         "paths": _one_or_more({"type": "string", "pattern": "^/"}),
         "query": _one_or_more({"type": "string", "pattern": "^[^=?&#;][^?&#;]*$"}),
+        "only": {
+            "type": "object",
+            "additionalProperties": False,
+            "minProperties": 1,
+            "properties": {key: _one_or_more({**word, "pattern": "^/"} if key == "executables" else word) for key in ONLY_KEYS},
+        },
         "tls": {"enum": ["inspect", "passthrough"]},
         "credentials": {"enum": list(CREDENTIALS)},
         "uninspectable": {"enum": list(UNINSPECTABLE)},

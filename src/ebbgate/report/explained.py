@@ -20,6 +20,7 @@ _REASONS = {
     Reason.METHOD: "other methods only",
     Reason.PATH: "other paths only",
     Reason.QUERY: "other query parameters only",
+    Reason.ONLY: "other steps, programs or actions only",
     Reason.ADDRESS_MISMATCH: "the address is not one of this name's",
     Reason.SPECIAL_ADDRESS: "an internal address that no entry names",
     Reason.NOT_CARRIED: "never carried",

@@ -31,6 +31,7 @@ _REASONS = {
     Reason.METHOD: "the host is allowed, for other methods",
     Reason.PATH: "the host is allowed, for other paths",
     Reason.QUERY: "the host is allowed, for other query parameters",
+    Reason.ONLY: "the host is allowed, for other steps, programs or actions",
     Reason.ADDRESS_MISMATCH: "forged: the address is not one of this name's",
     Reason.HOST_MISMATCH: "forged: the Host header is not the TLS server name",
     Reason.SPECIAL_ADDRESS: "the name leads to an internal address",

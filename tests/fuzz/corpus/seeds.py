@@ -43,7 +43,7 @@ def documents() -> list[bytes]:
         b"machine example.com login user password Zx9Yq8Wv7Ut6Sr\ndefault login a password b",
         b"//registry.example.com/:_authToken=Zx9Yq8Wv7Ut6Sr5Qp4On\n_password=UGFzc3dvcmQtMTIzNDU2Nzg5\n",
         b"https://user:Zx9Yq8Wv7Ut6Sr@example.com/a\nhttps://hooks.example.com/services/T000/B000/Zx9Yq8Wv7Ut6Sr5Qp4On\n",
-        b"<settings><server><password>Zx9Yq8Wv7Ut6Sr</password></server><add key=\"p\" value=\"&#x41;b\"/></settings>",
+        b'<settings><server><password>Zx9Yq8Wv7Ut6Sr</password></server><add key="p" value="&#x41;b"/></settings>',
         b"host:5432:database:user:Zx9Yq8Wv7Ut6Sr", b"access_token=Zx9Yq8Wv7Ut6Sr5Qp4On&token_type=bearer&x=%41+b", key,
         b"Authorization: Bearer Zx9Yq8Wv7Ut6Sr5Qp4On", b"Basic dXNlcjpwYXNzdzByZC0xMjM0NQ==", b"postgres%3A%2F%2Fu%3Ap%40h%2F",
         b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n{"a": [1, {"b": "c"}]}\r\n--b--\r\n', b"a=1; b=Zx9Yq8; c",
