@@ -137,13 +137,13 @@ def _presets() -> list[str]:
     parts = ["## Presets\n"]
     for name in preset_names():
         chosen = preset(name)
-        rows = ["| entry | reason |", "| --- | --- |"]
-        rows += [f"| `{entry.ref.text.replace('|', chr(92) + '|')}` | {entry.reason} |" for entry in chosen.entries]
-        parts += [
-            f"### {name}\n",
-            f"{chosen.description}. [Source]({chosen.source}){'' if chosen.verified else '; not tried with the real tool'}.\n",
-            "\n".join(rows) + "\n",
+        rows = ["| entry | reason | source |", "| --- | --- | --- |"]
+        rows += [
+            f"| `{_cell(entry.ref.text)}` | {_cell(entry.reason)} | <{source}> |"
+            for entry, source in zip(chosen.entries, chosen.sources, strict=True)
         ]
+        trial = chosen.trial[0].upper() + chosen.trial[1:]
+        parts += [f"### {name}\n", f"{chosen.description}. {trial}.\n", "\n".join(rows) + "\n"]
     return parts
 
 

@@ -5,7 +5,7 @@ A clean run ends with the command's own code, which may be any. The others were 
 
 from __future__ import annotations
 
-FINDINGS = 1  # `check` has something to look at; `diff` found more reachable than before
+FINDINGS = 1  # `check` has something to look at; `diff` found more reachable than before; `import` left something out
 BAD_USAGE = 2  # bad options or policy; nothing was run
 PLATFORM = 3  # this machine lacks something; nothing was run
 BLOCKED = 90  # a destination that no rule allows was refused

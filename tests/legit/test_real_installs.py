@@ -16,6 +16,7 @@ from tests.world.guard import ORDINARY, ROOT, lay_open, opened
 CARGO = '[package]\nname = "probe"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nitoa = "1"\n'
 GO = "module probe\n\ngo 1.21\n\nrequire github.com/google/uuid v1.6.0\n"
 NODE = "const https = require('https'); https.get('https://registry.npmjs.org/is-number', r => { let n = 0; r.on('data', d => n += d.length); r.on('end', () => console.log(r.statusCode, n > 100)) })"
+NPX = "npm exec --yes --no-audit --no-fund --cache cache --"  # clients that are npm packages themselves
 FETCH = "fetch('https://registry.npmjs.org/is-number').then(async r => console.log(r.status, (await r.text()).length > 100))"
 URLLIB = "import urllib.request as u; r = u.urlopen('https://pypi.org/simple/six/'); print(r.status, len(r.read()) > 100)"
 HTTPX = "import httpx; r = httpx.get('https://pypi.org/simple/six/'); print(r.status_code, len(r.content) > 100)"
@@ -40,6 +41,9 @@ CLIENTS: dict[str, tuple[str, list[str], str]] = {
     "pip": ("python", ["PIP", "-m", "pip", "download", "--no-cache-dir", "--disable-pip-version-check", "-d", "D", "six", "flask"], "D/six*"),
     "uv": ("python", [str(ROOT / ".tools/bin/uv"), "pip", "install", "--no-cache", "--python", sys.executable, "--target", "D", "six", "flask"], "D/six.py"),
     "npm": ("node", ["npm", "install", "--no-fund", "--cache", "cache", "is-number"], "node_modules/is-number/package.json"),
+    "yarn": ("node", ["sh", "-ec", f"{NPX} yarn@1 add --no-progress --cache-folder yarn-cache is-number"], "node_modules/is-number/package.json"),
+    "pnpm": ("node", ["sh", "-ec", f"{NPX} pnpm@9 add --store-dir store is-number"], "node_modules/is-number/package.json"),
+    "bun": ("bun", ["sh", "-ec", f"{NPX} bun@1 add is-number"], "bun.lock*"),
     "curl": ("python", ["curl", "-sS", "-o", "out", "-w", "%{http_code}", "https://pypi.org/simple/six/"], "200"),
     "curl with HTTP/2": ("python", ["curl", "--http2", "-sS", "-o", "out", "-w", "%{http_code}", "https://pypi.org/simple/six/"], "200"),
     "urllib": ("python", [sys.executable, "-c", URLLIB], "200 True"),
@@ -53,7 +57,7 @@ CLIENTS: dict[str, tuple[str, list[str], str]] = {
     "java": ("maven", ["java", "Get.java"], "200"),
     "apt": ("debian", ["apt-get", "-o", "Dir::State::lists=LISTS", "-o", "APT::Sandbox::User=root", "update"], "lists/*Packages*"),
 }  # fmt: skip
-NEEDED = {"maven": "mvn", "java": "java", "npm": "npm", "node https": "node", "node fetch": "node", "cargo": "cargo", "go": "go", "apt": "apt-get"}  # fmt: skip
+NEEDED = {"maven": "mvn", "java": "java", "npm": "npm", "yarn": "npm", "pnpm": "npm", "bun": "npm", "node https": "node", "node fetch": "node", "cargo": "cargo", "go": "go", "apt": "apt-get"}  # fmt: skip
 
 
 @pytest.fixture
