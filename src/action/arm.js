@@ -31,7 +31,10 @@ export function reportDirectory(environment) {
   return environment["INPUT_REPORT-ARTIFACT"] || join(environment["RUNNER_TEMP"] ?? "/tmp", "ebbgate-report");
 }
 
-/** @param {NodeJS.ProcessEnv} environment */
+/**
+ * @param {NodeJS.ProcessEnv} environment
+ * @returns {Promise<string>} the interpreter that the guard was started with
+ */
 export async function arm(environment) {
   refuseUnsupported(environment);
   await requireRoot();
@@ -54,6 +57,7 @@ export async function arm(environment) {
   tell("GITHUB_STATE", { armed: "1", python, loading: fingerprint(environment) });
   warn([...warnings, ...started.warnings]);
   say(`Ebbgate is armed (${started.mode}, ${started.seconds} s; environment: ${from}). Every later step of this job is guarded.`);
+  return python;
 }
 
 /**

@@ -8,12 +8,14 @@ import { arm, reportDirectory, version } from "./arm.js";
 import { say, stage, tell } from "./runner.js";
 
 await stage(async () => {
+  let python = process.env["STATE_python"] ?? "";
   if (process.env["STATE_armed"] !== "1") {
     say(`Ebbgate ${version()}: arming now. Steps before this one were not guarded.`);
-    await arm(process.env);
+    python = await arm(process.env);
   }
   const directory = reportDirectory(process.env);
   tell("GITHUB_OUTPUT", {
+    command: `${python} -I -m ebbgate`,
     "report-json": join(directory, "report.json"),
     "suggested-policy": join(directory, "policy.suggested.yml"),
   });

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import random
+import string
 from typing import Any
 
 import jsonschema
@@ -14,7 +16,7 @@ from ebbgate.errors import IntegrityError
 from ebbgate.events import schema
 from ebbgate.events.codec import from_json, to_json
 from ebbgate.events.journal import Journal
-from ebbgate.events.publish import printable, publishable_host
+from ebbgate.events.publish import printable, publishable_host, publishable_query
 from ebbgate.events.types import (
     Armed,
     CommandEnded,
@@ -182,3 +184,11 @@ def test_terminals_are_told_nothing(text: str) -> None:
     shown = printable(text, 100)
     assert shown.isprintable()
     assert not set(shown) & {"\x1b", "\r", "\n", "\u202e", "\x9b", "\x00"}
+
+
+def test_queries_show_words_and_no_tokens() -> None:
+    token = "".join(random.choices(string.ascii_letters + string.digits, k=40))
+    shown = publishable_query(f"page=1&per_page=100&sig={token}&{token}&v=2023-10-01&flag&x={'a' * 60}")
+    assert shown == "page=1&per_page=100&sig=…&…&v=2023-10-01&flag&x=…"
+    assert publishable_query("") == ""
+    assert publishable_query("&".join(["a=b"] * 60)).count("&") == 50

@@ -22,6 +22,7 @@ from ebbgate.events.types import RunStarted
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
 from ebbgate.policy.placeholders import context_of
+from ebbgate.policy.presets import RUNNER_PRESET
 from ebbgate.secrets.canaries import new_canaries
 from ebbgate.secrets.known import public_values, secrets_from
 from ebbgate.secrets.prints import prints_of
@@ -31,7 +32,6 @@ from ebbgate.warden.job_request import JobRequest, Locks, Runner, Target
 from ebbgate.warden.registered import registered
 from ebbgate.warden.vault import fill
 
-RUNNER_PRESET = "github-runner"
 MAX_DOCUMENT = 8 << 20  # bytes; the largest part is an inline policy
 _CHOICES: dict[str, tuple[str, ...]] = {
     "mode": ("", "audit", "enforce"),
@@ -213,4 +213,8 @@ def _started(document: Mapping[str, Any], policy: Policy, known: list[Secret], s
         policy_digest=policy.digest,
         secrets=registered(known, salt, policy),
         time=time.time(),
+        repository=printable(words[0], 200),
+        ref=printable(github.get("GITHUB_REF_NAME", ""), 300),
+        workflow=printable(words[1], 200),
+        job=printable(words[2], 200),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any  # Any: the warden's answer
 
@@ -15,6 +16,7 @@ from ebbgate.warden.control import ask
 from ebbgate.warden.job_request import STATE
 
 TIMEOUT = 20.0  # seconds; the action gives the whole step 30
+JOURNAL_SECONDS = 5.0  # for the record, which is worth less than the verdict
 
 
 def verdict(
@@ -23,7 +25,7 @@ def verdict(
     summary: Annotated[Path | None, typer.Option(help="File to append the Markdown summary to.", metavar="FILE")] = None,
     output: Annotated[Path | None, typer.Option(help="File to append the action's outputs to.", metavar="FILE")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Directory for report.json and policy.suggested.yml.", metavar="DIR")
+        Path | None, typer.Option(help="Directory for report.json, events.jsonl and policy.suggested.yml.", metavar="DIR")
     ] = None,
     annotations: Annotated[bool, typer.Option("--annotations", help="Print workflow commands.")] = False,
 ) -> None:
@@ -38,6 +40,8 @@ def verdict(
     code = int(answer["exit_code"])
     try:
         _show(answer, summary, output, report, annotations=annotations)
+        if report is not None:
+            _keep_journal(state, report / "events.jsonl")
     except OSError as problem:
         problem_text = f"{problem.filename or 'a file'}: {os.strerror(problem.errno or 0)}"
         if not code:
@@ -62,6 +66,24 @@ def _show(answer: dict[str, Any], summary: Path | None, output: Path | None, rep
     if output is not None:
         end = f"ebbgate_{secrets.token_hex(16)}"
         _append(output, "".join(f"{name}<<{end}\n{value}\n{end}\n" for name, value in values.items()))
+
+
+def _keep_journal(state: Path, path: Path) -> None:
+    """The record, for `ebbgate learn` and `ebbgate replay`. A part of one would mislead them, so it is all of it or none."""
+    deadline = time.monotonic() + JOURNAL_SECONDS
+    lines: list[str] = []
+    following = 0
+    while following >= 0:
+        try:
+            page = ask(state, {"type": "journal", "from": following}, timeout=max(0.1, deadline - time.monotonic()))
+        except IntegrityError:
+            page = {}
+        if page.get("type") != "journal" or time.monotonic() > deadline:
+            print("ebbgate: the journal was not kept: it is too long, or the guard does not tell it", file=sys.stderr)
+            return
+        lines += page["lines"]
+        following = int(page["next"])
+    _write(path, "".join(lines))
 
 
 def _write(path: Path, text: str) -> Path:

@@ -51,11 +51,16 @@ class Journal:
         if self._file is None:
             return
         try:
-            self._file.write(json.dumps({"seq": position, **to_json(event)}, separators=(",", ":")) + "\n")
+            self._file.write(journal_line(position, event))
             self._file.flush()
         except (OSError, ValueError) as problem:
             self._file, self.failed = None, True
             self.append(Defect("Journal", "write", type(problem).__name__, "", time.time()))
+
+
+def journal_line(position: int, event: Event) -> str:
+    """An event as it stands in a journal's file."""
+    return json.dumps({"seq": position, **to_json(event)}, separators=(",", ":")) + "\n"
 
 
 def _essential(event: Event) -> bool:

@@ -17,6 +17,8 @@ from ebbgate.policy.names import is_literal, registrable_domain
 # characters ("productionresultssa…" and bucket names); random ones begin to be useful to an attacker at about 16.
 LONG_LABEL = 41
 SUSPICIOUS_LABEL = 16
+MAX_PARAMETERS = 50  # of a query that are shown
+HIDDEN = "…"
 UNBROKEN_LABEL = 20  # people put hyphens into names that long, and base32 has few digits
 MIN_ENTROPY = 3.4  # bits a character; English words run together have 2.5 to 3.2, hex 3.5 to 4, base32 4 to 5
 MIN_DIGIT_SHARE = 0.15
@@ -34,6 +36,17 @@ def publishable_host(host: str, salt: bytes) -> str:
         return host if not _looks_encoded(domain.partition(".")[0]) or len(domain) < LONG_LABEL else _hashed(domain, salt)
     labels = [_hashed(label, salt) if _looks_encoded(label) else label for label in left.split(".")]
     return ".".join([*labels, domain])
+
+
+def publishable_query(raw: str) -> str:
+    """A query with names and values that look encoded, or are long, replaced by ``…``: tokens are often in queries."""
+
+    def shown(text: str) -> str:
+        return text if len(text) <= LONG_LABEL and not _looks_encoded(text) else HIDDEN
+
+    parts = [part.partition("=") for part in raw.split("&")[: MAX_PARAMETERS + 1]] if raw else []
+    kept = [f"{shown(name)}{sign}{shown(value)}" for name, sign, value in parts[:MAX_PARAMETERS]]
+    return "&".join([*kept, *([HIDDEN] if len(parts) > MAX_PARAMETERS else [])])
 
 
 def is_whole(host: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+NOTHING_SENT = "nothing was sent"  # the error of a refused connection on which the client said nothing
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -121,7 +123,7 @@ class DecisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The first record: what was to be run, and under what."""
+    """The first record: what was to be run, and under what. repository, ref, workflow, job: as CI names them."""
 
     version: str
     mode: str  # "enforce" | "audit"
@@ -131,6 +133,10 @@ class RunStarted:
     secrets: tuple[SecretInfo, ...]
     doors_opened: tuple[str, ...] = ()  # explicit options that left a door of the enclosure open
     time: float = 0.0
+    repository: str = ""
+    ref: str = ""
+    workflow: str = ""
+    job: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,8 @@ class Exchange:
     suggestion: the option that would allow it, e.g. "--allow example.com"; "" when allowed or not allowable.
     error: why an allowed exchange failed, e.g. "client refused the certificate"; "" if it did not.
     foreign: credentials that are none of the job's. visible: of an exfiltration attempt, secrets (by name) that stand in the
-    sender's environment.
+    sender's environment. overrides: methods by which headers ask the server to replace ``method``; each is judged too.
+    query: its parameters, long values and what looks encoded hidden.
     """
 
     id: str
@@ -189,6 +196,8 @@ class Exchange:
     time: float = 0.0
     foreign: tuple[ForeignRecord, ...] = ()
     visible: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)

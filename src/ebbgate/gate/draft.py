@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from ebbgate.events.publish import publishable_query
 from ebbgate.events.types import DecisionRecord, Exchange, FindingRecord, ForeignRecord, Inspection, Origin
 from ebbgate.policy.observation import Action, Decision, Protocol, Reason
 from ebbgate.secrets import inflate
@@ -26,7 +27,9 @@ class Draft:
     port: int
     host: str = ""
     method: str = ""
+    overrides: tuple[str, ...] = ()
     path: str = ""
+    query: str = ""
     decision: Decision = UNDECIDED
     enforced: bool = True
     blocked: bool = False
@@ -101,6 +104,8 @@ class Draft:
             uninspected=self.uninspected,
             findings=tuple(self.findings),
             foreign=tuple(self.foreign),
+            overrides=tuple(map(publish, self.overrides)),
+            query=publish(publishable_query(self.query)),
             origin=origin,
             suggestion=publish(self.suggestion),
             error=publish(self.error),

@@ -69,11 +69,13 @@ class Gatekeeper:
 
     async def _judge(self, flow: http.HTTPFlow, connection: GateConnection, draft: Draft, target: Target) -> None:
         policy, directory = self._context.policy, self._context.directory
-        for method in methods_of(flow.request):
+        methods = methods_of(flow.request)
+        draft.overrides = methods[1:]
+        for method in methods:
             observation, decision = await judging.judge_request(policy, directory, connection, target, method)
             if not decision.allowed:
                 break
-        draft.host, draft.path, draft.decision = target.host, target.path, decision
+        draft.host, draft.path, draft.query, draft.decision = target.host, target.path, target.query, decision
         draft.suggestion = judging.suggestion(observation, decision)
         draft.blocked = self._context.enforce and not decision.allowed
         if draft.blocked:

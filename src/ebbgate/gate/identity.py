@@ -6,7 +6,7 @@ import asyncio
 
 from mitmproxy.connection import Client
 
-from ebbgate.events.types import FindingRecord
+from ebbgate.events.types import NOTHING_SENT, FindingRecord
 from ebbgate.gate.connections import GateConnection
 from ebbgate.gate.context import GateContext
 from ebbgate.gate.draft import Draft
@@ -61,5 +61,5 @@ class Identity:
         draft.host, draft.decision, draft.enforced = host, decision, self._context.enforce
         draft.add_findings(findings)
         draft.blocked = self._context.enforce
-        draft.error = "nothing was sent"
+        draft.error = NOTHING_SENT
         self._context.reporter.finish_draft(draft, connection.origin)

@@ -13,6 +13,7 @@ from ebbgate.policy.addresses import may_dial
 from ebbgate.policy.decide import decide
 from ebbgate.policy.learn import allow_option
 from ebbgate.policy.model import Policy
+from ebbgate.policy.nameless import bare, opaque
 from ebbgate.policy.observation import Action, Decision, Observation, Protocol, Reason, Stage
 
 ORIGIN_TIMEOUT = 5.0  # seconds; without an answer a connection is nobody's
@@ -21,29 +22,12 @@ EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 def judge_opaque(policy: Policy, connection: GateConnection) -> tuple[str, Decision]:
     """(host, decision) for an opaque connection: the first of its possible hosts that a tcp rule allows, or a refusal."""
-    return _first_allowed(policy, connection, (Protocol.TCP,), Stage.CONNECT)
+    return opaque(policy, candidates(connection), connection.chosen)
 
 
 def judge_bare_connection(policy: Policy, connection: GateConnection) -> tuple[str, Decision]:
     """As ``judge_opaque``, but any protocol counts: nothing was said yet, so any rule may have been meant."""
-    host, decision = judge_opaque(policy, connection)
-    if decision.allowed:
-        return host, decision
-    named, by_name = _first_allowed(policy, connection, (Protocol.TLS, Protocol.HTTP), Stage.NAME)
-    return (named, by_name) if by_name.allowed else (host, decision)
-
-
-def _first_allowed(
-    policy: Policy, connection: GateConnection, protocols: tuple[Protocol, ...], stage: Stage
-) -> tuple[str, Decision]:
-    refusal: tuple[str, Decision] | None = None
-    for host in candidates(connection):
-        for protocol in protocols:
-            decision = decide(policy, Observation(stage, protocol, host, connection.chosen[1], connection.chosen[0]))
-            if decision.allowed:
-                return host, decision
-            refusal = refusal or (host, decision)
-    return refusal or ("", Decision(Action.DENY, Reason.NO_NAME))
+    return bare(policy, candidates(connection), connection.chosen)
 
 
 async def judge_name(policy: Policy, directory: Directory, connection: GateConnection, host: str) -> Decision:

@@ -12,6 +12,7 @@ from ebbgate.policy.entries import Reader, entries
 from ebbgate.policy.model import PRESET, Entry
 from ebbgate.policy.yaml_source import Mapping, Node, PolicyProblems, Sequence, parse
 
+RUNNER_PRESET = "github-runner"  # for the runner's own processes, never for steps
 _KEYS = ("version", "name", "description", "verified", "unverified", "source", "allow")
 
 

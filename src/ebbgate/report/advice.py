@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ebbgate.events.incidents import Incident, Kind
 from ebbgate.policy.observation import Reason
-from ebbgate.report.places import is_bindable, place_of
+from ebbgate.policy.places import is_bindable, place_of
 from ebbgate.secrets.credentials import CANARY
 
 ALLOWABLE = frozenset(

@@ -10,7 +10,7 @@ from ebbgate.policy.addresses import special_range
 from ebbgate.policy.learn import Bound, Learned, suggested_policy
 from ebbgate.policy.names import is_literal
 from ebbgate.policy.observation import Action, Reason
-from ebbgate.report.places import place_of
+from ebbgate.policy.places import place_of
 
 # What no rule should allow, and why, in the words of a comment.
 _NOT_LEARNED = {

@@ -87,6 +87,14 @@ class Bindings:
         uses = self._uses(Finding("", "", Place(Carrier.BODY), (), -1, kind, tuple(marks)))
         return any(not host.startswith("@") and not _VARIABLE.match(host) for use in uses for host in use.hosts)
 
+    def permitted_field(self, finding: Finding, host: str, field: str, *, tls: bool) -> bool:
+        """As ``permitted``, from a record: the part is gone, and the name of the field in it that carried the secret is known."""
+        if self.permitted(finding, host, tls=tls):
+            return True
+        fine = [place.lower() for place in self.places(finding, host, tls=tls) if ":" in place or place == "sigv4.id"]
+        codings = _BASIC if finding.place.carrier is Carrier.HEADER else _FORM
+        return bool(field) and finding.encodings in codings and any(_means(place, field.lower()) for place in fine)
+
     def _uses(self, finding: Finding) -> Iterator[Use]:
         kind = self.table.by_id.get(finding.kind)
         if kind is None:

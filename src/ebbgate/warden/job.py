@@ -36,7 +36,7 @@ from ebbgate.warden.control import Client, ControlServer
 from ebbgate.warden.integrity import Integrity
 from ebbgate.warden.job_gate import JobGate
 from ebbgate.warden.job_monitor import JobMonitor
-from ebbgate.warden.job_report import code_of, conclusion, ending
+from ebbgate.warden.job_report import PAGE, code_of, conclusion, ending, journal_page
 from ebbgate.warden.job_request import JobRequest
 from ebbgate.warden.packets import Packets
 from ebbgate.warden.run import MAX_PUBLISHED, place_of
@@ -274,6 +274,8 @@ class JobGuard:
             self._waiting.append(_Waiting(number, client, time.monotonic() + FLUSH_SECONDS))
             if self.gate is None or not self.gate.pid:
                 self._conclude(number, complete=False)  # nobody is there to wait for
+        elif kind == "journal" and client.uid in (0, self.request.runner.uid):
+            self.control.reply(client, self._journal_page(request.get("from")))
         elif kind == "stop" and client.uid == 0:
             self.on_stop()
             self.control.part_with(client, {"type": "stopped"})
@@ -315,10 +317,19 @@ class JobGuard:
             self._concluded = key, channel.encode(answer)
         return self._concluded[1]
 
-    def _shown_events(self) -> list[Event]:
+    def _shown_events(self, begin: int = 0, end: int | None = None) -> list[Event]:
         """What the warden itself told before a value was known may show it, so it is looked at once more."""
         own = (Notice, Tampering)
-        return [redacted_event(one, self.redactor.redact) if isinstance(one, own) else one for one in self.journal.events]
+        shown = self.journal.events[begin:end]
+        return [redacted_event(one, self.redactor.redact) if isinstance(one, own) else one for one in shown]
+
+    def _journal_page(self, begin: Any) -> dict[str, Any]:
+        """A part of the record, small enough to be told between other things."""
+        first = begin if isinstance(begin, int) and begin >= 0 else 0
+        uninspected, dropped = self.gate.totals() if self.gate is not None else (0, 0)
+        complete = self._concluded is not None and bool(self._concluded[0][2])
+        end = ending(self.seconds(), complete=complete, uninspected=uninspected, dropped=dropped + self._packets.lost)
+        return journal_page(self._shown_events(first, first + PAGE), first, len(self.journal.events), end)
 
     def seconds(self) -> float:
         """Since it was armed."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any  # messages of host.channel
 
+from ebbgate.events.journal import journal_line
 from ebbgate.events.types import CommandEnded, Event, RunEnded
 from ebbgate.events.verdict import Verdict, exit_code, verdict
 from ebbgate.report.annotations import to_annotations
@@ -16,6 +17,8 @@ from ebbgate.report.markdown import to_markdown
 from ebbgate.warden.job_request import JobRequest
 
 MAX_REPORT = 10 << 20  # characters; with all else of the answer, and escaped, it stays below ``host.channel.MAX_MESSAGE``
+PAGE = 500  # events of the journal told at once
+MAX_PAGE = 1 << 20  # characters of them: some 30 ms of the time of the warden, whom any step may ask
 _LISTS = ("incidents", "destinations", "quiet", "notices")
 DETAILED = 200  # incidents, the worst, whose process is told with its ancestors
 
@@ -56,6 +59,22 @@ def conclusion(
         "annotations": to_annotations(report),
         "suggested": report.suggested or "",
     }
+
+
+def journal_page(events: Sequence[Event], first: int, known: int, end: tuple[Event, ...]) -> dict[str, Any]:
+    """Lines of the journal from event ``first`` on, of ``known`` that there are. After the last comes an end; ``next`` is -1."""
+    lines: list[str] = []
+    size = 0
+    for event in events:
+        line = journal_line(first + len(lines), event)
+        size += len(line)
+        if lines and size > MAX_PAGE:
+            break
+        lines.append(line)
+    reached = first + len(lines)
+    if reached < known and lines:
+        return {"type": "journal", "lines": lines, "next": reached}
+    return {"type": "journal", "lines": lines + [journal_line(reached + more, one) for more, one in enumerate(end)], "next": -1}
 
 
 def _fitting(report: RunReport) -> str:

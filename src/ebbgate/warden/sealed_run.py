@@ -109,7 +109,7 @@ def sealed_run(options: Options, environ: Mapping[str, str], stream: TextIO) -> 
             policy=policy,
             secrets=tuple(everything),
             salt=salt,
-            started=_started(options, policy, known, salt, scanner, doors),
+            started=_started(options, environ, policy, known, salt, scanner, doors),
             enforce=policy.mode == "enforce",
             kill_on_exfiltration=options.on_exfiltration == "kill",
             seal_imports=_seal_imports,
@@ -145,7 +145,15 @@ def _conclude(options: Options, policy: Policy, journal: Journal, code: int, dir
     return ending
 
 
-def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes, scanner: Scanner, doors: Doors) -> RunStarted:
+def _started(
+    options: Options,
+    environ: Mapping[str, str],
+    policy: Policy,
+    known: list[Secret],
+    salt: bytes,
+    scanner: Scanner,
+    doors: Doors,
+) -> RunStarted:
     return RunStarted(
         version=__version__,
         mode=policy.mode,
@@ -155,6 +163,10 @@ def _started(options: Options, policy: Policy, known: list[Secret], salt: bytes,
         secrets=registered(known, salt, policy),
         doors_opened=doors.requested,
         time=time.time(),
+        repository=_shown(scanner, environ.get("GITHUB_REPOSITORY", "")),
+        ref=_shown(scanner, environ.get("GITHUB_REF_NAME", "")),
+        workflow=_shown(scanner, environ.get("GITHUB_WORKFLOW", "")),
+        job=_shown(scanner, options.job or ""),
     )
 
 
