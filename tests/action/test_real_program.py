@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ebbgate.events.reading import read_run
+from ebbgate.policy.learned import learn
 from tests.action.test_act import GHOST_ACTION, arrived, ghost_action
 from tests.machine import Machine
 from tests.runner import JobResult, Runner
@@ -48,6 +51,17 @@ def test_a_job_that_does_no_harm_passes(runner: Runner, machine: Machine) -> Non
     assert result.conclusion == "success", result.log + result.errors
     assert "clean" in result.summary
     assert [one.requests[0].path for one in machine.world.connections if one.requests] == ["/fine"]
+
+
+def test_a_step_keeps_the_journal_for_an_upload(runner: Runner, machine: Machine, tmp_path: Path) -> None:
+    steps = "      - run: curl -sS https://api.example.com/fine\n"
+    steps += "      - run: ${{ steps.guard.outputs.command }} verdict --report /tmp/kept\n"
+    result = runner.run(job(steps, "mode: audit"))
+    assert result.conclusion == "success", result.log + result.errors
+    (tmp_path / "events.jsonl").write_text(machine.read("/tmp/kept/events.jsonl"))
+    run = read_run(tmp_path)
+    document = yaml.safe_load(learn([run], None, "ci.yml").text)
+    assert [one["host"] for one in document["jobs"][run.started.job]["allow"]] == ["api.example.com"]
 
 
 def test_ghostaction_step_is_ended_and_the_job_fails(runner: Runner, machine: Machine, secret: str) -> None:

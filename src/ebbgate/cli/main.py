@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ebbgate import __version__
-from ebbgate.cli import check, diff, explain, import_, presets, replay, start, status, stop, verdict
+from ebbgate.cli import check, diff, explain, import_, learn, presets, replay, start, status, stop, verdict
 from ebbgate.cli import run as run_command
 from ebbgate.cli.errors import print_error
 from ebbgate.errors import EbbgateError, IntegrityError, PlatformError
@@ -50,6 +50,7 @@ app.command("diff")(diff.diff)
 app.command("explain")(explain.explain)
 app.command("import")(import_.import_)
 app.command("presets")(presets.presets)
+app.command("learn")(learn.learn)
 app.command("replay")(replay.replay)
 app.command("start")(start.start)
 app.command("status")(status.status)
