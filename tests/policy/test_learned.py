@@ -281,3 +281,10 @@ def test_parameters_that_a_person_listed_are_not_widened() -> None:
     lesson = learn([run(exchange(query="page=1"), exchange(query="page=1&q=data"))], text, "ci.yml")
     assert (lesson.text, lesson.unused) == (text, ())
     assert why(lesson, "a.example.com") == "ci.yml:3 names other parameters for it (query:)"
+
+
+def test_who_a_person_named_is_not_widened() -> None:
+    text = "version: 1\nallow:\n  - { host: a.example.com, only: { steps: [build] } }\n"
+    lesson = learn([run(exchange(), exchange(origin=origin("other")))], text, "ci.yml")
+    assert (lesson.text, lesson.unused) == (text, ())
+    assert why(lesson, "a.example.com") == "ci.yml:3 allows it to others (only:)"

@@ -31,9 +31,11 @@ allow:
   - { host: files.example.net, tls: passthrough }
   - { host: db.example.com, port: 5432, protocol: tcp }
   - { host: internal.example.com, protocol: http, cidr: 10.0.0.0/8, query: [page=*, per_page=100] }
+  - { host: a.cdn.example.com, only: { executables: [/**/curl] } }
+  - { host: b.cdn.example.com, only: { executables: [/**/wget] } }
   - { host: metadata.example.com, protocol: http }
   - { host: localhost.example.com }
-  - { host: "*.cdn.example.com" }
+  - { host: "*.net.example.com" }
 deny:
   - { host: telemetry.example.org }
 secrets:
@@ -51,8 +53,10 @@ REQUESTS = {
     "host by rule of addresses": ["curl", "-sS", "http://internal.example.com/"],
     "name that leads inwards": ["curl", "-sS", "http://metadata.example.com/"],
     "name that leads to the machine": ["curl", "-sS", "https://localhost.example.com/"],
-    "below a wildcard": ["curl", "-sS", f"https://{'a1b2c3d4e5f6' * 3}.cdn.example.com/"],
+    "below a wildcard": ["curl", "-sS", f"https://{'a1b2c3d4e5f6' * 3}.net.example.com/"],
     "parameters that are listed": ["curl", "-sSG", "-d", "page=12345678901234567890abcdefABCDEF", "-d", "per_page=100", "http://internal.example.com/"],
+    "by whom it may": ["curl", "-sS", "https://a.cdn.example.com/"],
+    "by whom it may not": ["curl", "-sS", "https://b.cdn.example.com/"],
     "a parameter that is not": ["curl", "-sSG", "-d", "page=1", "-d", "q=data", "http://internal.example.com/"],
     "quietly denied": ["curl", "-sS", "https://telemetry.example.org/"],
     "a name alone": python("import socket\ntry: socket.getaddrinfo('questions.example.org', 443)\nexcept OSError: pass"),
@@ -80,7 +84,7 @@ REQUESTS = {
 # Each is seen in the runs below, or they would show nothing.
 REASONS = {
     "rule", "no-rule", "explicit-deny", "local", "port", "method", "path", "address-mismatch", "host-mismatch", "special-address",
-    "not-carried", "foreign-credential", "uninspectable", "malformed", "protocol", "query",
+    "not-carried", "foreign-credential", "uninspectable", "malformed", "protocol", "query", "only",
 }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from ebbgate.events.types import Origin
 from ebbgate.gate.connections import GateConnection, Grant
@@ -11,6 +10,7 @@ from ebbgate.gate.directory import Directory
 from ebbgate.gate.target import Target, candidates, is_named
 from ebbgate.policy.addresses import may_dial
 from ebbgate.policy.decide import decide
+from ebbgate.policy.evidence import with_evidence
 from ebbgate.policy.learn import allow_option
 from ebbgate.policy.model import Policy
 from ebbgate.policy.nameless import bare, opaque
@@ -68,14 +68,6 @@ async def origin_of(connection: GateConnection) -> Origin:
         return await asyncio.wait_for(asyncio.shield(connection.origin), ORIGIN_TIMEOUT)
     except TimeoutError:
         return Origin()
-
-
-def with_evidence(observation: Observation, origin: Origin) -> Observation:
-    """What is known of who asks. A process that is but a guess is no evidence."""
-    process, step = origin.process, origin.step
-    executable = process.exe if process is not None and process.certain else ""
-    known = step if step is not None and process is not None and process.certain else None
-    return replace(observation, executable=executable, step=known.name if known else "", action=known.action if known else "")
 
 
 def _denied(decision: Decision, reason: Reason) -> Decision:

@@ -29,6 +29,8 @@ from ebbgate.policy.rotating import MIN_SEEN, rotation_of
 from ebbgate.policy.sightings import Refused, Seen, Sighting, seen_in
 
 NEW_POLICY = "version: 1\nmode: enforce\n"
+# What a person has narrowed is not made wide again beside it.
+_NARROWED = {Reason.QUERY: "names other parameters for it (query:)", Reason.ONLY: "allows it to others (only:)"}
 MIN_SHARE = 0.5  # of a preset's hosts that must have been seen: with less it allows more that is not needed than that is
 
 
@@ -142,8 +144,8 @@ class _Learner:
         where = f"{decision.rule.source}:{decision.rule.line}" if decision.rule is not None else ""
         if decision.reason is Reason.EXPLICIT_DENY:
             return f"{where} denies it"
-        if decision.reason is Reason.QUERY:
-            return f"{where} names other parameters for it (query:)"
+        if decision.reason in _NARROWED:
+            return f"{where} {_NARROWED[decision.reason]}"
         return f"{where} allows the name, but not where it led to: add cidr: {one.cidr} there" if decision.allowed else ""
 
     def _shared(self, seen: Seen, jobs: Sequence[str]) -> list[Sighting]:

@@ -27,6 +27,7 @@ from ebbgate.events.types import (
 )
 from ebbgate.policy.addresses import may_dial, special_range
 from ebbgate.policy.decide import decide
+from ebbgate.policy.evidence import with_evidence
 from ebbgate.policy.load import load_texts
 from ebbgate.policy.model import Policy
 from ebbgate.policy.nameless import bare, opaque
@@ -151,7 +152,7 @@ class _Judge:
             seen = Observation(
                 Stage.REQUEST, Protocol(event.protocol), host, event.port, event.address, True, method, event.path, event.query
             )
-            decision = decide(self.policy, seen)
+            decision = decide(self.policy, with_evidence(seen, event.origin))
             if decision.allowed and recorded in (Reason.HOST_MISMATCH, Reason.ADDRESS_MISMATCH):
                 decision = Decision(Action.DENY, Reason(recorded), decision.rule)
             elif decision.allowed and not _may_lead(event, host, decision):

@@ -9,6 +9,7 @@ from ebbgate.events.publish import is_whole
 from ebbgate.events.reading import Run
 from ebbgate.events.types import DnsQuestion, Exchange, Origin, Packet, Party
 from ebbgate.policy.addresses import special_range
+from ebbgate.policy.evidence import with_evidence
 from ebbgate.policy.names import canonical_host, is_literal
 from ebbgate.policy.never_by_default import never_by_default
 from ebbgate.policy.observation import Action, Observation, Protocol, Reason, Stage
@@ -173,6 +174,7 @@ def _sightings(event: Exchange | DnsQuestion, run: int, job: str) -> Iterable[Si
     for method in (event.method.upper(), *event.overrides) if event.method else (None,):
         path, query = (event.path, event.query) if method else (None, None)
         observation = Observation(stage, protocol, host, event.port, None, True, method, path, query)
+        observation = with_evidence(observation, event.origin) if method else observation
         yield Sighting(observation, run, job, event.time, cidr, passthrough, step, executable)
 
 
