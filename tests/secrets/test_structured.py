@@ -209,3 +209,10 @@ def test_a_hostile_document_takes_little_time_and_gives_few_values(name: str) ->
         assert len(values_of(file, HOSTILE[name])) <= MAX_INNER
     assert all(len(one.value) <= MAX_VALUE for one in inner_values(HOSTILE[name]))
     assert time.process_time() - began < 60 * 1.0  # a second for each reading is a fail-safe: measured 0.01 to 0.3 s
+
+
+def test_half_a_surrogate_pair_hides_no_other_value() -> None:
+    """JSON can write one, no bytes can hold it; what reads the document after it goes on."""
+    value = secrets.token_urlsafe(20)
+    document = json.dumps({"token": "\ud800 9f8e7d6c5b4a", "password": value}).encode()
+    assert [one.value for one in inner_values(document)] == [value]

@@ -147,7 +147,7 @@ def _password_in_url(value: str) -> str | None:
 def is_recognisable(value: str, public: Public = frozenset()) -> bool:
     """Whether a value can be told from ordinary text, and is no path, plain URL or something the job says of itself."""
     text = value.strip()
-    raw = os.fsencode(text)
+    raw = _as_sent(text)
     if not MIN_LENGTH <= len(raw) <= MAX_VALUE or text in public or text.lower() in NEVER_SECRET:
         return False
     if len(set(raw)) < MIN_DISTINCT or bits_per_character(text) * len(text) < MIN_BITS:
@@ -159,6 +159,13 @@ def is_recognisable(value: str, public: Public = frozenset()) -> bool:
     if _URL.match(text):
         return _URL_PASSWORD.match(text) is not None
     return not (text.startswith(("/", "./", "~/")) and _is_path(text))
+
+
+def _as_sent(text: str) -> bytes:
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can write and nothing can send
+        return b""
 
 
 def _is_path(text: str) -> bool:
