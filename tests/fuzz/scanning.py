@@ -42,13 +42,23 @@ WINDOW, OVERLAP = 4096, 2048
 
 
 def body(draw: Draw) -> tuple[bytes, str]:
-    """(body, content-encoding): a secret written in one way, between other bytes, packed in one way, with others after it."""
+    """(body, content-encoding): a secret written in one way, between other bytes, packed in one way
+    and perhaps broken, with others after it."""
     secret, write, pack = draw.pick(SECRETS), draw.pick(WRITTEN), draw.pick(PACKED)
     coding, compress = draw.pick(ANNOUNCED)
-    without, before, outside = draw.number(8) == 0, draw.number(512), draw.number(512)
+    without, before, outside, broken_at, flip = (
+        draw.number(8) == 0,
+        draw.number(512),
+        draw.number(512),
+        draw.number(1024),
+        draw.number(256),
+    )
     rest = draw.rest()
     inner = b"" if without else write(secret.reveal())
-    return compress(rest[:outside] + pack(rest[outside : outside + before] + inner) + rest[outside + before :]), coding
+    packed = bytearray(pack(rest[outside : outside + before] + inner))
+    if flip and packed:
+        packed[broken_at % len(packed)] ^= flip
+    return compress(rest[:outside] + packed + rest[outside + before :]), coding
 
 
 def streams(data: bytes) -> None:

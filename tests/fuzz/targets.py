@@ -29,7 +29,7 @@ class Target:
 
 
 TARGETS = {
-    "streams": Target(scanning.streams, seeds.bodies, 6, 6000, 60),
+    "streams": Target(scanning.streams, seeds.bodies, 6, 6000, 300),
     "whole": Target(scanning.whole, seeds.bodies, 3, 6000, 60),
     "decoders": Target(decoding.decoders, seeds.texts, 5, 4096, 1000),
     "tools": Target(decoding.tools, seeds.texts, 1, 4096, 1000),

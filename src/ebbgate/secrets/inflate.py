@@ -19,6 +19,7 @@ import zstandard
 MAX_RATIO = 1000  # output bytes for an input byte; deflate cannot do more than 1032, honest text seldom does 30
 FREE_INPUT = 4096  # bytes for which the ratio is not looked at
 MAX_OUTPUT = 4 << 30  # bytes of one stream
+MAX_REPLAYED = 1 << 16  # input bytes that are read again; by chance what is not compressed fails within a dozen
 _PIECE = 1 << 20  # output bytes asked for at a time
 _SLICE = 512  # input bytes of zstd given at a time; it makes at most 16 MB of them
 _FIRST_SLICE, _LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
@@ -71,6 +72,8 @@ class Inflater:
     def __init__(self, make: Callable[[], _Step], *, limit: int = MAX_OUTPUT, members: int = 1 << 30) -> None:
         self._make = make
         self._step = make()
+        self._member = bytearray()  # input of this member, as long as it is short; and what it has made
+        self._member_made = 0
         self.made = self.taken = 0
         self._limit, self._members = limit, members
 
@@ -92,13 +95,17 @@ class Inflater:
         """As ``feed``, piece by piece, of 16 MB at most. What it raises has nothing ``made``: that has been given."""
         fresh = False
         while data and not self.ended:
+            if len(self._member) <= MAX_REPLAYED:
+                self._member += data[: MAX_REPLAYED + 1]
             try:
                 for piece in self._step.expand(data):
                     self.made += len(piece)
+                    self._member_made += len(piece)
                     yield piece
                     if self.made > self._limit or self.made > MAX_RATIO * max(self.taken + len(data), FREE_INPUT):
                         raise BoundReached
             except _ERRORS:
+                yield self._kept_back()
                 raise Malformed from None
             left = self._step.unused_data if self._step.eof else b""
             self.taken += len(data) - len(left)
@@ -106,8 +113,26 @@ class Inflater:
                 raise Malformed
             if self._step.eof:
                 self._members -= 1
+                self._member, self._member_made = bytearray(), 0
                 self._step, fresh = self._make(), True  # another member may follow: gzip, zstd and bzip2 allow it
             data = left
+
+    def _kept_back(self) -> bytes:
+        """What libraries have made of a short member and keep to themselves when they meet an error, as a checksum that is made
+        wrong on purpose: the same again, byte by byte.
+        """
+        if len(self._member) > MAX_REPLAYED:
+            return b""
+        step, made = self._make(), bytearray()
+        try:
+            for at in range(len(self._member)):
+                for piece in step.expand(bytes(self._member[at : at + 1])):
+                    made += piece
+                if step.eof or len(made) > MAX_RATIO * FREE_INPUT:
+                    break
+        except _ERRORS:
+            pass
+        return bytes(made[self._member_made :])
 
 
 class _Zlib:

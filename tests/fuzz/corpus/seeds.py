@@ -21,7 +21,8 @@ def bodies() -> list[bytes]:
     choices = [(number, 0) for number in range(written)] + [(0, number) for number in range(packed)]
     choices += [(7 * number % written, number) for number in range(packed)]
     return [
-        bytes([1, 0, 9, 6, at % 3, write, pack, at % 8, 1, 0, 40, 0, 20]) + FILLING for at, (write, pack) in enumerate(choices)
+        bytes([1, 0, 9, 6, at % 3, write, pack, at % 8, 1, 0, 40, 0, 20, 0, at, at % 3]) + FILLING
+        for at, (write, pack) in enumerate(choices)
     ]
 
 
