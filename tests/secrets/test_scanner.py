@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import bz2
 import gzip
 import json
 import lzma
@@ -147,3 +148,57 @@ def test_the_name_of_an_archives_member_may_be_compressed_itself(cut: int) -> No
     data = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 8, 0, 0, 0, len(member), 1000, len(name), 0) + name + member
     releases = [stream.feed(data[at : at + cut]) for at in range(0, len(data), cut)] + [stream.finish()]
     assert [one.encodings for release in releases for one in release.findings] == [("gzip",)]
+
+
+def found_in(value: bytes, chunks: list[bytes]) -> int:
+    stream = scanner(value).stream(BODY)
+    return len([*(one for chunk in chunks for one in stream.feed(chunk).findings), *stream.finish().findings])
+
+
+def at_every_cut(data: bytes) -> list[list[bytes]]:
+    return [[data], *([data[i : i + size] for i in range(0, len(data), size)] for size in (1, 7, 100))]
+
+
+def cut_in_two(data: bytes) -> list[list[bytes]]:
+    return [[data[:at], data[at:]] for at in range(1, min(len(data), 700), 9)]
+
+
+def test_first_bytes_that_come_alone_hide_nothing_behind_them() -> None:
+    """What begins like zlib is taken for it until it breaks; what stands in the bytes that it took is looked for again."""
+    value = random_value()
+    data = b"hello " * 20 + b"\x78\x9c\xff\xff" + gzip.compress(b"words " + value)
+    assert {found_in(value, chunks) for chunks in (*at_every_cut(data), [data[:122], data[122:]])} == {1}
+
+
+def test_what_follows_a_broken_stream_is_read() -> None:
+    value = random_value()
+    broken = zlib.compress(secrets.token_bytes(700), 1)[:-4] + b"\0" * 4
+    for data in (broken + gzip.compress(value), broken[:600] + gzip.compress(value) + b"x" * 99):
+        assert {found_in(value, chunks) for chunks in (*at_every_cut(data), *cut_in_two(data))} == {1}
+
+
+BROKEN = {
+    "zlib": lambda data: zlib.compress(data)[:-4] + b"\1" * 4,
+    "gzip": lambda data: gzip.compress(data)[:-8] + b"\1" * 8,
+    "zstd": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data)[:-4] + b"\1" * 4,
+    "brotli": lambda data: brotli.compress(data) + b"\x55" * 30,
+    "bzip2": lambda data: bz2.compress(data)[:-4] + b"\1" * 4,
+}
+
+
+@pytest.mark.parametrize("coding", BROKEN)
+@pytest.mark.parametrize("before", [20, 3000, 10_000])
+def test_a_wrong_checksum_hides_nothing(coding: str, before: int) -> None:
+    """Libraries keep to themselves what they have made in the call that meets an error; the receiver need not use a library."""
+    value = random_value()
+    data = BROKEN[coding](random_value(before) + value)
+    assert scanner(value).scan(data, BODY).findings
+    assert {found_in(value, chunks) for chunks in at_every_cut(data)} == {1}
+
+
+def test_what_has_no_first_bytes_is_told_from_any_first_chunk() -> None:
+    value = random_value()
+    text = value + random_value(6000)
+    machine = zlib.compressobj(9, zlib.DEFLATED, -15)
+    for data in (machine.compress(text) + machine.flush(), brotli.compress(text)):
+        assert {found_in(value, chunks) for chunks in (*at_every_cut(data), *cut_in_two(data))} == {1}

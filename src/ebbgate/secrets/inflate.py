@@ -22,7 +22,7 @@ MAX_OUTPUT = 4 << 30  # bytes of one stream
 MAX_REPLAYED = 1 << 16  # input bytes that are read again; by chance what is not compressed fails within a dozen
 _PIECE = 1 << 20  # output bytes asked for at a time
 _SLICE = 512  # input bytes of zstd given at a time; it makes at most 16 MB of them
-_FIRST_SLICE, _LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
+FIRST_SLICE, LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
 _WINDOW = 1 << 27  # zstd: the largest window its command line makes without being asked for more
 _ZLIB_HEAD = 2  # bytes, by which it is told from raw deflate
 _LZMA_PROPERTIES = 5  # bytes
@@ -267,11 +267,11 @@ def inflater(coding: str, *, limit: int = MAX_OUTPUT, members: int = 1 << 30) ->
 
 def slices(data: bytes, begin: int) -> Iterator[bytes]:
     """Data from an offset on in growing slices, for a stream that may end soon: what follows its end is copied each time."""
-    size = _FIRST_SLICE
+    size = FIRST_SLICE
     while begin < len(data):
         yield data[begin : begin + size]
         begin += size
-        size = min(size * 2, _LAST_SLICE)
+        size = min(size * 2, LAST_SLICE)
 
 
 def codings(header: str) -> list[str]:

@@ -187,67 +187,71 @@ class _Within:
         self._waiting = b""  # what may begin something, once more of it is here
         self._total = 0
         self._inner: Inner | None = None
-        self._guesses = not depth  # whether this is the beginning, where brotli and raw deflate can be told
+        # What has no first bytes, and can be told at the beginning only.
+        self._untried: tuple[str, ...] = () if depth else GUESSED
+        self._is_whole = False
 
     @property
     def clear(self) -> int:
         """As ``Reader.clear``."""
-        return self._total if self._inner is None else self._inner.clear
+        if self._inner is not None:
+            return self._inner.clear
+        return self._total - (len(self._waiting) if self._untried and not self._common.interactive else 0)
 
     def feed(self, data: bytes) -> None:
         """Take what comes next."""
-        start = self._total - len(self._waiting)
+        self._total += len(data)
         data, self._waiting = self._waiting + data, b""
-        self._total = start + len(data)
         at = 0
         while at < len(data):
             if self._inner is None:
-                at = self._begin(data, at, start)
+                at = self._begin(data, at)
             else:
                 at += self._inner.feed(data, at)
                 if self._inner.ended:
+                    again = self._inner.again
+                    data, at = again[: max(0, len(again) - at)] + data, max(0, at - len(again))
                     self._end()
 
     def finish(self) -> None:
         """Nothing comes any more."""
-        if self._guesses and self._waiting:
-            self._guesses = False
-            data, self._waiting = self._waiting, b""
-            self._total -= len(data)
-            self.feed(data)
+        self._is_whole = True
+        if self._untried and self._waiting:
+            self.feed(b"")
         if self._inner is not None:
             self._end()
 
     def _end(self) -> None:
         if self._inner is not None:
-            self._inner.reader.finish()
+            self._inner.finish()
+            if not self._inner.is_mistaken:
+                self._untried = ()
         self._inner = None
 
-    def _begin(self, data: bytes, at: int, start: int) -> int:
+    def _begin(self, data: bytes, at: int) -> int:
         """Look for a beginning; the offset from which to go on, with ``_inner`` set or not."""
-        if self._guesses:
-            if len(data) < MIN_GUESSED_INPUT:
-                self._waiting = data
-                return len(data)
-            self._guesses = False
+        if self._untried:
             self._guess(data)
             if self._inner is not None:
                 return 0
-        for begin, kind in beginnings(data, at):
-            self._common.tries_left -= 1
-            if self._common.tries_left < 0 or self._common.expansion_left <= 0:
-                self._common.note("decode budget")
+            if self._untried:
+                self._waiting = data
                 return len(data)
+        for begin, kind in beginnings(data, at):
             found = compressed_at(data, begin, kind)
             if found is None:
                 self._waiting = data[begin:]
+                return len(data)
+            self._common.tries_left -= 1
+            if self._common.tries_left < 0 or self._common.expansion_left <= 0:
+                self._common.note("decode budget")
                 return len(data)
             coding, after, why = found
             if why:
                 self._common.note(why)
             if after > begin:
-                self._look_into_fields(data[begin + 1 : after], start + begin)
-            if coding and self._open(data, after, coding, kind, start + begin):
+                self._look_into_fields(data[begin + 1 : after], self._total_at(data, begin))
+            if coding and self._open(data, begin, after, coding, kind):
                 return after
         self._waiting = data[max(at, len(data) - LONGEST_MAGIC + 1) :]
         return len(data)
@@ -263,7 +267,7 @@ class _Within:
         fields.feed(data)
         fields.finish()
 
-    def _open(self, data: bytes, after: int, coding: str, kind: str, origin: int) -> bool:
+    def _open(self, data: bytes, begin: int, after: int, coding: str, kind: str) -> bool:
         """Whether something of that coding seems to begin there: two bytes meet by chance, some dozen that make sense do not."""
         probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
         if probe is None:
@@ -278,35 +282,56 @@ class _Within:
             pass
         finally:
             self._common.pay_for_expansion(probe.made)
-        place = self._origin if self._encodings else origin
-        self._inner = Inner(self._common, (*self._encodings, kind), place, [coding], self._total_at(data, after), members=1)
+        place = self._origin if self._encodings else self._total_at(data, begin)
+        self._inner = Inner(
+            self._common, (*self._encodings, kind), place, [coding], self._total_at(data, after),
+            members=1, head=data[begin:after], skipped=1, least=MIN_GUESSED,
+        )  # fmt: skip
         return True
 
     def _total_at(self, data: bytes, offset: int) -> int:
         return self._total - len(data) + offset
 
     def _guess(self, data: bytes) -> None:
+        """Set ``_inner``, or ``_untried`` to nothing; neither when it can be told from more of it only."""
+        if len(data) < MIN_GUESSED_INPUT:
+            self._untried = () if self._is_whole else self._untried
+            return
         if next(beginnings(data[:LONGEST_MAGIC]), None) is not None or views.is_text(data[:MIN_GUESSED_INPUT]):
             if name := unreadable(data):
                 self._common.note(f"{name}: not read")
+            self._untried = ()
             return
-        for coding in GUESSED:
-            probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
-            try:
-                made = probe.feed(data[:PROBE]) if probe is not None else b""
-            except inflate.BoundReached:
-                continue
-            except inflate.Malformed as broken:  # something may follow it, of which brotli does not say where it begins
-                made = broken.made if len(broken.made) >= MIN_GUESSED_INPUT else b""
-            if len(made) >= MIN_GUESSED:
-                self._inner = Inner(
-                    self._common, (*self._encodings, coding), self._origin, [coding], self._total_at(data, 0), members=1
-                )
+        if len(data) < PROBE and not self._is_whole and not self._common.interactive:
+            return
+        for number, coding in enumerate(self._untried, 1):
+            if self._makes_sense(data, coding):
+                self._untried = self._untried[number:]
+                encodings = (*self._encodings, coding)
+                self._inner = Inner(self._common, encodings, self._origin, [coding], self._total_at(data, 0), members=1)
                 return
+        if len(data) >= PROBE or self._is_whole:
+            self._untried = ()
+
+    def _makes_sense(self, data: bytes, coding: str) -> bool:
+        probe = inflate.inflater(coding, limit=MAX_PROBED, members=1)
+        if probe is None:
+            return False
+        try:
+            return len(probe.feed(data[:PROBE])) >= MIN_GUESSED
+        except inflate.BoundReached:
+            return False
+        except inflate.Malformed as broken:  # something may follow it, of which brotli does not say where it begins
+            return len(broken.made) >= MIN_GUESSED_INPUT
+        finally:
+            self._common.pay_for_expansion(probe.made)
 
 
 class Inner:
     """A compressed stream: what it inflates to goes to a reader of its own.
+
+    It is read in slices that begin at fixed offsets of it. When one shows that this is nothing of that kind after all, what it
+    hides may begin there: ``again`` are the bytes that are to be looked at once more, the same ones however they came.
 
     marks: (bytes taken, bytes they had made then), of pieces whose contents the reader has not let go of.
     """
@@ -320,15 +345,26 @@ class Inner:
         taken: int,
         *,
         members: int = 1 << 30,
+        head: bytes = b"",
+        skipped: int = 0,
+        least: int = 0,
     ) -> None:
+        """:param head: what stands before it, of which some bytes need not be looked at again. least: bytes that must come out
+        of it before it counts.
+        """
         self.codings = codings
         self.reader = Reader(common, encodings, origin)
         self.ended = False
         self.broken = ""  # the coding that was not what it was said to be
+        self.is_mistaken = False  # whether that shows in its first slice already
+        self.again = b""
         self._common = common
         self._machines = [machine for coding in codings if (machine := inflate.inflater(coding, members=members)) is not None]
         self._marks: deque[tuple[int, int]] = deque()
         self._taken = self._clear = taken
+        self._kept, self._skipped = bytearray(head), skipped  # the slice so far
+        self._size = self._room = inflate.FIRST_SLICE
+        self._least, self._made = least, b""
 
     @property
     def clear(self) -> int:
@@ -337,31 +373,51 @@ class Inner:
             return self._taken
         while self._marks and self._marks[0][1] <= self.reader.clear:
             self._clear = self._marks.popleft()[0]
-        return self._clear
+        return self._clear if self._common.interactive else min(self._clear, self._taken - len(self._kept))
 
     def feed(self, data: bytes, at: int = 0) -> int:
         """Take data from an offset on; how many bytes of it were part of this."""
         first = self._taken
-        for piece in inflate.slices(data, at):
-            before = self._machines[0].taken
-            try:
-                for made in self._expanded(piece, self._machines):
-                    self.reader.feed(made)
-            except inflate.Malformed:
-                self.broken, self.ended = self.codings[-1], True
-                self._taken += len(piece)
-                break
-            except inflate.BoundReached:
-                self._common.note("decode budget")
-                self.ended = True
-                self._taken += len(piece)
-                break
-            self._taken += self._machines[0].taken - before
-            self._marks.append((self._taken, self.reader.total))
-            if self._machines[0].ended:
-                self.ended = True
-                break
+        while at < len(data) and not self.ended:
+            piece = data[at : at + self._room]
+            self._take(piece)
+            at += len(piece)
         return self._taken - first
+
+    def _take(self, piece: bytes) -> None:
+        before = self._machines[0].taken
+        self._kept += piece
+        try:
+            for made in self._expanded(piece, self._machines):
+                self._give(made)
+        except (inflate.Malformed, inflate.BoundReached) as problem:
+            self.ended = True
+            self._taken += len(piece)
+            if isinstance(problem, inflate.BoundReached):
+                self._common.note("decode budget")
+            else:
+                self.broken, self.again = self.codings[-1], bytes(self._kept[self._skipped :])
+                self.is_mistaken = self._size == inflate.FIRST_SLICE
+            return
+        self._taken += self._machines[0].taken - before
+        self._marks.append((self._taken, self.reader.total + len(self._made)))
+        self.ended = self._machines[0].ended
+        self._room -= len(piece)
+        if self._room == 0:
+            self._kept, self._skipped = bytearray(), 0
+            self._size = self._room = min(2 * self._size, inflate.LAST_SLICE)
+
+    def _give(self, made: bytes) -> None:
+        self._made += made
+        if len(self._made) >= self._least:
+            made, self._made, self._least = self._made, b"", 0
+            self.reader.feed(made)
+
+    def finish(self) -> None:
+        """Nothing comes any more."""
+        if self._made and not self.broken:
+            self.reader.feed(self._made)
+        self.reader.finish()
 
     def _expanded(self, data: bytes, machines: list[inflate.Inflater]) -> Iterator[bytes]:
         """What it all comes to, piece by piece: of codings within each other the whole would be a thousand times a thousand."""
