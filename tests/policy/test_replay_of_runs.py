@@ -31,8 +31,8 @@ allow:
   - { host: files.example.net, tls: passthrough }
   - { host: db.example.com, port: 5432, protocol: tcp }
   - { host: internal.example.com, protocol: http, cidr: 10.0.0.0/8, query: [page=*, per_page=100] }
-  - { host: a.cdn.example.com, only: { executables: [/**/curl] } }
-  - { host: b.cdn.example.com, only: { executables: [/**/wget] } }
+  - { host: db.example.com, only: { executables: [/**/curl] } }
+  - { host: mixed.example.com, only: { executables: [/**/wget] } }
   - { host: metadata.example.com, protocol: http }
   - { host: localhost.example.com }
   - { host: "*.net.example.com" }
@@ -55,8 +55,8 @@ REQUESTS = {
     "name that leads to the machine": ["curl", "-sS", "https://localhost.example.com/"],
     "below a wildcard": ["curl", "-sS", f"https://{'a1b2c3d4e5f6' * 3}.net.example.com/"],
     "parameters that are listed": ["curl", "-sSG", "-d", "page=12345678901234567890abcdefABCDEF", "-d", "per_page=100", "http://internal.example.com/"],
-    "by whom it may": ["curl", "-sS", "https://a.cdn.example.com/"],
-    "by whom it may not": ["curl", "-sS", "https://b.cdn.example.com/"],
+    "by whom it may": ["curl", "-sS", "https://db.example.com/"],
+    "by whom it may not": ["curl", "-sS", "https://mixed.example.com/"],
     "a parameter that is not": ["curl", "-sSG", "-d", "page=1", "-d", "q=data", "http://internal.example.com/"],
     "quietly denied": ["curl", "-sS", "https://telemetry.example.org/"],
     "a name alone": python("import socket\ntry: socket.getaddrinfo('questions.example.org', 443)\nexcept OSError: pass"),
