@@ -1,4 +1,4 @@
-.PHONY: setup demo test check format bench bundle lock
+.PHONY: setup demo test check format bench bundle fuzz lock
 
 setup:
 	@tools/setup.sh run
@@ -32,6 +32,12 @@ bench: setup
 # The prebuilt environment that releases carry: see tools/bundle.py.
 bundle: setup
 	@.venv/bin/python tools/bundle.py
+
+# Coverage-guided, of everything that reads hostile bytes, for so many minutes in all: see tests/fuzz/targets.py.
+MINUTES ?= 30
+fuzz: setup
+	@VIRTUAL_ENV=.venv .tools/bin/uv pip install --quiet --require-hashes --requirement requirements/fuzz.txt
+	@.venv/bin/python -m tests.fuzz.campaign $(MINUTES)
 
 lock:
 	tools/lock.sh

@@ -8,4 +8,5 @@ compile() {
 }
 compile pyproject.toml --output-file requirements/runtime.txt
 compile pyproject.toml --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+compile --group fuzz --output-file requirements/fuzz.txt
 echo uv | compile - --output-file requirements/uv.txt

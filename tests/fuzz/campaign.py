@@ -65,7 +65,7 @@ def _campaign(minutes: float, names: list[str]) -> int:
     for name, target in chosen.items():
         until = time.monotonic() + minutes * 60 * target.share / shares
         executions, began, ended, deaths = 0, "", "", 0
-        while (left := int(until - time.monotonic())) > 1:
+        while (left := int(until - time.monotonic())) > 0:
             command = [sys.executable, "-m", "tests.fuzz.campaign", "--explore", name, str(left)]
             output = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
             KEPT.joinpath(f"{name}.log").write_text(output.stderr)
