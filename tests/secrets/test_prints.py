@@ -13,6 +13,7 @@ import pytest
 
 from ebbgate.secrets.prints import MAX_PRINTS, Print, Redactor, prints_of
 from ebbgate.secrets.secret import Secret
+from tests.secrets.encodings import DISGUISED
 
 KEY = secrets.token_bytes(16)
 
@@ -46,8 +47,16 @@ def test_short_values_and_several(secret: str) -> None:
     assert shown == "a [S0] [S1] [S2] b"
 
 
+@pytest.mark.parametrize("name", DISGUISED)
+def test_disguised_forms(name: str, secret: str) -> None:
+    form = DISGUISED[name](secret.encode()).decode("latin-1" if name.startswith("utf-") else "utf-8", "surrogateescape")
+    shown = redactor(secret).redact(f"curl -d {form} https://example.com/")
+    assert "S0" in shown
+    assert form not in shown
+
+
 def test_what_is_not_secret_stays(secret: str) -> None:
-    text = "curl -sS https://example.com/ é→界 " + secret[::-1]
+    text = "curl -sS https://example.com/ é→界 " + secret[::2] + secret[1::2]
     assert redactor(secret).redact(text) == text
     assert redactor().redact(secret) == secret
 
