@@ -6,7 +6,8 @@
            ◀─────── the bytes ───────┘     may hang: the pages can be of a file system or of a userfaultfd(2) of the
                                            process' own, which never answers; only a deadly signal ends such a read
 
-The reader is killed and replaced when it hangs. One that is only kept from the processor is waited for.
+The reader is killed and replaced when it hangs. One that is only kept from the processor is waited for. An environment holds
+secrets: only the variables that are asked for are taken out of it, and where it was read is overwritten.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Never
 
 from ebbgate.host import kernel
@@ -27,7 +28,7 @@ PATIENCE = 0.25  # seconds; on an idle machine an answer takes 0.02 ms
 SHORT_PATIENCE = 0.05  # for one that was waited for already, and for all once those were MAX_HANGS: somebody can start many
 MAX_HANGS = 4
 MAX_STARVED = 5.0  # seconds that a reader may wait for the processor
-_REQUEST = struct.Struct("=iiI")  # pid, index in FILES, bytes at most
+_REQUEST = struct.Struct("=iiII")  # pid, index in FILES, bytes at most, bytes of names that follow: of variables, a zero between
 _ANSWER = struct.Struct("=i")  # bytes that follow, -1 when the process is gone
 
 
@@ -56,11 +57,12 @@ class MemoryReader:
         self._channel = ours
         self._begun(self._pid)
 
-    def read(self, pid: int, file: str, size: int) -> bytes | None:
-        """At most so many bytes; None when the process is gone, b"" when its memory does not answer."""
+    def read(self, pid: int, file: str, size: int, wanted: frozenset[bytes] = frozenset()) -> bytes | None:
+        """As the function ``read``; b"" when the process' memory does not answer."""
+        names = b"\0".join(wanted)
         for _attempt in range(2):
             try:
-                self._channel.sendall(_REQUEST.pack(pid, FILES.index(file), size))
+                self._channel.sendall(_REQUEST.pack(pid, FILES.index(file), size, len(names)) + names)
                 self._channel.settimeout(SHORT_PATIENCE if pid in self._hung or self.hangs == MAX_HANGS else PATIENCE)
                 return self._answer()
             except TimeoutError:
@@ -116,21 +118,37 @@ class MemoryReader:
                 self._ended.discard(pid)
 
 
-def read(pid: int, file: str, size: int) -> bytes | None:
-    """The same in this process, for as long as it takes."""
+def read(pid: int, file: str, size: int, wanted: frozenset[bytes] = frozenset()) -> bytes | None:
+    """Of the first so many bytes of a file of a process all or, with names of variables, the entries of those. In this process,
+    for as long as it takes; None when the process is gone.
+    """
     try:
         descriptor = os.open(f"/proc/{pid}/{file}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    content, end = bytearray(size), 0
     try:
-        parts = [os.read(descriptor, size)]
-        while parts[-1] and (left := size - sum(map(len, parts))) > 0:  # /proc answers at most a page or so at a time
-            parts.append(os.read(descriptor, left))
-        return b"".join(parts)
+        with memoryview(content) as view:
+            while count := os.readv(descriptor, [view[end:]]):  # /proc answers at most a page or so at a time
+                end += count
+            return b"\0".join(_entries(view, content, end, wanted)) if wanted else bytes(view[:end])
     except OSError:
         return None
     finally:
+        content[:] = bytes(size)
         os.close(descriptor)
+
+
+def _entries(view: memoryview, content: bytearray, end: int, wanted: frozenset[bytes]) -> Iterator[bytes]:
+    """No other entry is copied."""
+    at = 0
+    while at < end:
+        stop = content.find(b"\0", at, end)
+        stop = end if stop < 0 else stop
+        sign = content.find(b"=", at, stop)
+        if sign >= 0 and bytes(view[at:sign]) in wanted:
+            yield bytes(view[at:stop])
+        at = stop + 1
 
 
 def _serve(channel: socket.socket) -> Never:
@@ -142,8 +160,9 @@ def _serve(channel: socket.socket) -> Never:
         os.closerange(0, kept)
         os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
         while request := channel.recv(_REQUEST.size, socket.MSG_WAITALL):
-            pid, file, size = _REQUEST.unpack(request)
-            found = read(pid, FILES[file], size)
+            pid, file, size, names = _REQUEST.unpack(request)
+            wanted = channel.recv(names, socket.MSG_WAITALL).split(b"\0") if names else ()
+            found = read(pid, FILES[file], size, frozenset(wanted))
             channel.sendall(_ANSWER.pack(-1 if found is None else len(found)) + (found or b""))
     finally:
         os._exit(0)

@@ -110,7 +110,7 @@ _HERTZ = os.sysconf("SC_CLK_TCK")
 
 
 # Of a process' own memory. The warden of a job puts a ``MemoryReader`` here, which does not hang with it.
-read_memory: Callable[[int, str, int], bytes | None] = process_memory.read
+read_memory: Callable[[int, str, int, frozenset[bytes]], bytes | None] = process_memory.read
 
 
 @dataclass(slots=True, frozen=True)
@@ -125,7 +125,7 @@ class Image:
 
 def image(pid: int) -> Image | None:
     """None when the process is gone. One that ended but was not waited for has its bare name and no arguments."""
-    arguments = read_memory(pid, "cmdline", MAX_ARGUMENTS)
+    arguments = read_memory(pid, "cmdline", MAX_ARGUMENTS, frozenset())
     if arguments is None:
         return None
     try:
@@ -146,16 +146,11 @@ def exe(pid: int) -> str:
 def environment(pid: int, wanted: frozenset[bytes]) -> dict[str, str]:
     """The wanted variables of a process' environment as its program found it; empty when it is gone."""
     found: dict[str, str] = {}
-    for line in (read_memory(pid, "environ", MAX_ENVIRONMENT) or b"").split(b"\0"):
+    for line in (read_memory(pid, "environ", MAX_ENVIRONMENT, wanted) or b"").split(b"\0"):
         name, _, value = line.partition(b"=")
         if name in wanted:
             found[name.decode()] = value.decode(errors="replace")
     return found
-
-
-def whole_environment(pid: int) -> bytes:
-    """A process' environment as its program found it; empty when it is gone. It holds secrets: look, and keep nothing."""
-    return read_memory(pid, "environ", MAX_ENVIRONMENT) or b""
 
 
 def cgroup(pid: int) -> str:
