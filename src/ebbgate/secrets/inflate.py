@@ -19,7 +19,7 @@ import zstandard
 MAX_RATIO = 1000  # output bytes for an input byte; deflate cannot do more than 1032, honest text seldom does 30
 FREE_INPUT = 4096  # bytes for which the ratio is not looked at
 MAX_OUTPUT = 4 << 30  # bytes of one stream
-MAX_REPLAYED = 1 << 16  # input bytes that are read again; by chance what is not compressed fails within a dozen
+MAX_REPLAYED = 1 << 16  # input bytes that are read again after an error; what is not compressed fails within a dozen
 _PIECE = 1 << 20  # output bytes asked for at a time
 _SLICE = 512  # input bytes of zstd given at a time; it makes at most 16 MB of them
 FIRST_SLICE, LAST_SLICE = 512, 1 << 16  # input bytes looked at when it is not known where a stream ends
@@ -54,8 +54,9 @@ def malformed(coding: str) -> str:
 
 
 class _Step(Protocol):
-    """One member of one compression."""
+    """One member of one compression. gives_all: whether an error comes after all that was made before it."""
 
+    gives_all: bool
     eof: bool
     unused_data: bytes
 
@@ -67,7 +68,10 @@ _ERRORS = (zlib.error, OSError, EOFError, lzma.LZMAError, brotli.error, zstandar
 
 
 class Inflater:
-    """One direction of one compression. taken, made: bytes in and out so far. ended: whether ``members`` have ended."""
+    """One direction of one compression. taken, made: bytes in and out so far. ended: whether ``members`` have ended.
+
+    lost: whether it broke so late that what was made just before could not be had.
+    """
 
     def __init__(self, make: Callable[[], _Step], *, limit: int = MAX_OUTPUT, members: int = 1 << 30) -> None:
         self._make = make
@@ -75,6 +79,7 @@ class Inflater:
         self._member = bytearray()  # input of this member, as long as it is short; and what it has made
         self._member_made = 0
         self.made = self.taken = 0
+        self.lost = False
         self._limit, self._members = limit, members
 
     @property
@@ -95,7 +100,7 @@ class Inflater:
         """As ``feed``, piece by piece, of 16 MB at most. What it raises has nothing ``made``: that has been given."""
         fresh = False
         while data and not self.ended:
-            if len(self._member) <= MAX_REPLAYED:
+            if len(self._member) <= MAX_REPLAYED and not self._step.gives_all:
                 self._member += data[: MAX_REPLAYED + 1]
             try:
                 for piece in self._step.expand(data):
@@ -105,7 +110,7 @@ class Inflater:
                     if self.made > self._limit or self.made > MAX_RATIO * max(self.taken + len(data), FREE_INPUT):
                         raise BoundReached
             except _ERRORS:
-                yield self._kept_back()
+                yield from self._kept_back()
                 raise Malformed from None
             left = self._step.unused_data if self._step.eof else b""
             self.taken += len(data) - len(left)
@@ -117,25 +122,28 @@ class Inflater:
                 self._step, fresh = self._make(), True  # another member may follow: gzip, zstd and bzip2 allow it
             data = left
 
-    def _kept_back(self) -> bytes:
-        """What libraries have made of a short member and keep to themselves when they meet an error, as a checksum that is made
-        wrong on purpose: the same again, byte by byte.
+    def _kept_back(self) -> Iterator[bytes]:
+        """What libraries have made of a member and keep to themselves when they meet an error, as a checksum that is made wrong
+        on purpose: the same again, byte by byte.
         """
+        if self._step.gives_all:
+            return
         if len(self._member) > MAX_REPLAYED:
-            return b""
-        step, made = self._make(), bytearray()
+            self.lost = True
+            return
+        step, known = self._make(), self._member_made
         try:
             for at in range(len(self._member)):
                 for piece in step.expand(bytes(self._member[at : at + 1])):
-                    made += piece
-                if step.eof or len(made) > MAX_RATIO * FREE_INPUT:
-                    break
+                    yield piece[known:]
+                    known = max(0, known - len(piece))
         except _ERRORS:
             pass
-        return bytes(made[self._member_made :])
 
 
 class _Zlib:
+    gives_all = True
+
     def __init__(self, bits: int) -> None:
         self._machine = zlib.decompressobj(bits)
         self.eof, self.unused_data = False, b""
@@ -143,14 +151,29 @@ class _Zlib:
     def expand(self, data: bytes) -> Iterator[bytes]:
         machine = self._machine
         while data:
-            made = machine.decompress(data, _PIECE)
+            before = machine.copy()
+            try:
+                made = machine.decompress(data, _PIECE)
+            except zlib.error:
+                yield from _one_by_one(before, data)
+                raise
             self.eof, self.unused_data = machine.eof, machine.unused_data
             data = b"" if machine.eof else machine.unconsumed_tail
             yield made
 
 
+def _one_by_one(machine: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    try:
+        for at in range(len(data)):
+            yield machine.decompress(data[at : at + 1])
+    except zlib.error:
+        pass
+
+
 class _Deflate:
     """By name zlib format; some clients send it raw (RFC 9110, 8.4.1.2)."""
+
+    gives_all = True
 
     def __init__(self) -> None:
         self._head = b""
@@ -169,6 +192,8 @@ class _Deflate:
 
 
 class _Brotli:
+    gives_all = False
+
     def __init__(self) -> None:
         self._machine = brotli.Decompressor()
         self.eof, self.unused_data = False, b""
@@ -180,6 +205,8 @@ class _Brotli:
 
 
 class _Zstd:
+    gives_all = False
+
     def __init__(self) -> None:
         self._machine = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
         self.eof, self.unused_data = False, b""
@@ -194,6 +221,8 @@ class _Zstd:
 
 
 class _Stdlib:
+    gives_all = False
+
     def __init__(self, machine: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
         self._machine = machine
         self.eof, self.unused_data = False, b""
@@ -209,6 +238,8 @@ class _Stdlib:
 
 class _ZipLzma:
     """LZMA as zip has it: its properties in front, in a form of zip's own (APPNOTE 5.8)."""
+
+    gives_all = False
 
     def __init__(self) -> None:
         self._head = b""

@@ -398,6 +398,8 @@ class Inner:
             else:
                 self.broken, self.again = self.codings[-1], bytes(self._kept[self._skipped :])
                 self.is_mistaken = self._size == inflate.FIRST_SLICE
+                if any(machine.lost for machine in self._machines):
+                    self._common.note(inflate.malformed(self.broken))
             return
         self._taken += self._machines[0].taken - before
         self._marks.append((self._taken, self.reader.total + len(self._made)))

@@ -75,6 +75,8 @@ def _expand(data: bytes, begin: int, coding: str, budget: Budget) -> tuple[bytes
                 break
     except inflate.Malformed as broken:
         parts.append(broken.made)
+        if machine.lost:
+            budget.notes.append(inflate.malformed(coding))
         made = b"".join(parts)
         return (made, 0) if len(made) >= MIN_GUESSED else (b"", 0)
     except inflate.BoundReached as reached:
