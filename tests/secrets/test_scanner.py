@@ -216,3 +216,16 @@ def test_what_has_no_first_bytes_is_told_from_any_first_chunk() -> None:
     machine = zlib.compressobj(9, zlib.DEFLATED, -15)
     for data in (machine.compress(text) + machine.flush(), brotli.compress(text)):
         assert {found_in(value, chunks) for chunks in (*at_every_cut(data), *cut_in_two(data))} == {1}
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "again", [lambda data: data.replace(b"%", b"%25"), lambda data: data.replace(b"\\", b"\\\\")], ids=["percent", "escapes"]
+)
+def test_a_value_that_looks_encoded_is_found_below_what_is(times: int, again) -> None:
+    r"""Undone until nothing changes, what holds ``%CE`` or ``\x41`` itself is undone once too often."""
+    value = random_value(20) + b"%41%CE" + random_value(9) + rb"\x41" + random_value(9)
+    data = value
+    for _ in range(min(times, 3 if b"\\\\" in again(b"\\") else times)):
+        data = again(data)
+    assert scanner(value).scan(b"a " + data + b" b", BODY).findings

@@ -48,7 +48,7 @@ def percent(data: bytes, _budget: Budget) -> Iterator[Made]:
     if b"+" in data:
         yield Made(unquote_to_bytes(_marked(data, _PLUS)[0].replace(b"+", b" ")))
     if found:
-        yield from _first_and_last(once, unquote_to_bytes, _MAX_PERCENT)
+        yield from _stages(once, unquote_to_bytes, _MAX_PERCENT)
     if b"%u" in data:
         yield Made(_PERCENT_U.sub(lambda match: chr(int(match[1], 16)).encode("utf-8", "surrogatepass"), data))
 
@@ -58,21 +58,18 @@ def backslashes(data: bytes, _budget: Budget) -> Iterator[Made]:
     if b"\\" not in data:
         return
     part, _found = _marked(data, _ESCAPED)
-    yield from _first_and_last(part, _unescaped, _MAX_ESCAPES)
+    yield from _stages(part, _unescaped, _MAX_ESCAPES)
 
 
-def _first_and_last(part: bytes, undo: Callable[[bytes], bytes], times: int) -> Iterator[Made]:
-    """What is there when it is undone once, and when it is undone until nothing changes any more."""
-    first = last = undo(part)
-    for _ in range(times - 1):
+def _stages(part: bytes, undo: Callable[[bytes], bytes], times: int) -> Iterator[Made]:
+    """What is there each time that it is undone, until nothing changes any more: a value may look as if it were encoded."""
+    last = part
+    for _ in range(times):
         again = undo(last)
         if again == last:
-            break
+            return
+        yield Made(again)
         last = again
-    if first != part:
-        yield Made(first)
-    if last != first:
-        yield Made(last)
 
 
 def _unescaped(text: bytes) -> bytes:
