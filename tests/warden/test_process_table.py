@@ -180,7 +180,7 @@ def test_a_next_step_whose_program_is_not_told_yet(runner: FakeRunner, seen: Obs
     seen.table.apply(Forked(runner.pid, following, time.monotonic_ns()))
     try:
         assert [one.pid for one in seen.table.step_members(root)] == [root]
-        assert seen.table.is_settling(root)
+        assert seen.table.is_settling(root, time.monotonic_ns())
         assert seen.monitor.kill_step(root) == 1
         assert not seen.table.look(following).ended
         os.kill(following, 0)

@@ -40,18 +40,20 @@ def kill(monitor: Updated, pid: int) -> int:
     table = monitor.table
     monitor.update()
     stopped: set[Entry] = set()
+    until = 0  # when all were stopped that could make siblings of themselves: what the runner starts later is none of theirs
     for _ in range(MAX_ROUNDS):
-        fresh = [one for one in table.step_members(pid) if one not in stopped]
-        if not fresh and not table.is_settling(pid):
-            break
+        fresh = [one for one in _members(table, pid, until) if one not in stopped]
         if not fresh:
+            until = until or time.monotonic_ns()
+            if not table.is_settling(pid, until):
+                break
             monitor.wait(MOMENT)
         _signal(table, fresh, signal.SIGSTOP, monitor.update)
         stopped.update(fresh)
         monitor.update()
     killed: set[Entry] = set()
     deadline = time.monotonic() + MAX_SECONDS
-    while (left := table.step_members(pid)) or table.is_settling(pid):
+    while (left := _members(table, pid, until)) or table.is_settling(pid, until):
         _signal(table, [one for one in left if one not in killed], signal.SIGKILL, monitor.update)
         killed.update(left)
         if time.monotonic() > deadline:
@@ -60,6 +62,11 @@ def kill(monitor: Updated, pid: int) -> int:
         monitor.update()
         table.tick()
     return len(killed)
+
+
+def _members(table: ProcessTable, pid: int, until: int) -> list[Entry]:
+    """Of the step of a process, with those that descend from what began until a time; 0 for any."""
+    return [one for one in table.step_members(pid) if not until or one.root.since <= until]
 
 
 def _signal(table: ProcessTable, entries: list[Entry], number: signal.Signals, update: Callable[[], None]) -> None:

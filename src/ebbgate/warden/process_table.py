@@ -378,11 +378,13 @@ class ProcessTable:
             and (one.root is root or (container and one.container == container) or same_step(one.root, root))
         ]
 
-    def is_settling(self, pid: int) -> bool:
-        """Whether something runs of which it will show within a moment whether it belongs to the step of a process."""
+    def is_settling(self, pid: int, until: int) -> bool:
+        """Whether something that had begun at a time runs of which it will show within a moment whether it belongs to the step of
+        a process.
+        """
         entry = self.look(pid)
         if entry is None or entry.kind is not Kind.JOB:
             return False
         now, root = time.monotonic_ns(), entry.root
-        siblings = (one for one in self.live() if one.step is None and one.since >= root.since and is_sibling(one, root))
+        siblings = (one for one in self.live() if one.step is None and root.since <= one.since <= until and is_sibling(one, root))
         return any(now - one.since < SETTLING_NS and can_be_next_step(one) for one in siblings)
